@@ -1,0 +1,60 @@
+#include "core/lattice/lattice.h"
+
+#include "absl/strings/str_join.h"
+#include "core/base/status.h"
+
+namespace haarflow {
+
+absl::StatusOr<Lattice> Lattice::Create(const std::vector<int64_t>& shape) {
+  constexpr int64_t kMaxExtent = 4096;
+  constexpr int64_t kMaxVolume = int64_t{1} << 26;
+  if (shape.size() < 2 || shape.size() > 4) {
+    return absl::InvalidArgumentError(absl::StrCat("lattice.shape has ", shape.size(), " extents; 2 to 4 are supported"));
+  }
+  Lattice lattice;
+  lattice.shape_ = shape;
+  lattice.stride_.assign(shape.size(), 1);
+  lattice.volume_ = 1;
+  for (int axis = static_cast<int>(shape.size()) - 1; axis >= 0; --axis) {
+    if (shape[axis] < 2 || shape[axis] > kMaxExtent) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("lattice.shape[", axis, "] is ", shape[axis], "; extents are 2..", kMaxExtent));
+    }
+    lattice.stride_[axis] = lattice.volume_;
+    lattice.volume_ *= shape[axis];
+    if (lattice.volume_ > kMaxVolume) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("lattice.shape ", absl::StrJoin(shape, "x"), " has more than 2^26 sites"));
+    }
+  }
+  return lattice;
+}
+
+int64_t Lattice::Shift(int64_t site, int mu, int64_t steps) const {
+  const int axis = AxisOf(mu);
+  const int64_t from = Coordinate(site, axis);
+  int64_t to = (from + steps) % shape_[axis];
+  if (to < 0) to += shape_[axis];
+  return site + (to - from) * stride_[axis];
+}
+
+std::string Lattice::ToString() const { return absl::StrJoin(shape_, "x"); }
+
+Path Rectangle(const Lattice& lattice, int64_t site, int mu, int nu, int64_t width, int64_t height) {
+  Path path;
+  path.reserve(2 * (width + height));
+  int64_t x = site;
+  for (int64_t i = 0; i < width; ++i, x = lattice.Shift(x, mu, 1)) path.push_back({lattice.Link(mu, x), +1});
+  for (int64_t i = 0; i < height; ++i, x = lattice.Shift(x, nu, 1)) path.push_back({lattice.Link(nu, x), +1});
+  for (int64_t i = 0; i < width; ++i) {
+    x = lattice.Shift(x, mu, -1);
+    path.push_back({lattice.Link(mu, x), -1});
+  }
+  for (int64_t i = 0; i < height; ++i) {
+    x = lattice.Shift(x, nu, -1);
+    path.push_back({lattice.Link(nu, x), -1});
+  }
+  return path;
+}
+
+}  // namespace haarflow

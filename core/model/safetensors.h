@@ -1,0 +1,34 @@
+// The safetensors format (8-byte little-endian header length, JSON header, raw tensors): own bounded reader and writer.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace haarflow {
+
+struct Tensor {
+  enum class Type { kFloat32, kFloat64, kInt64, kUint8 };
+  Type type = Type::kFloat32;
+  std::vector<int64_t> shape;
+  std::string bytes;  // little-endian, C order
+
+  int64_t elements() const;
+  // Conversion both ways; INVALID_ARGUMENT when the type is not a float type.
+  static Tensor FromDoubles(Type type, std::vector<int64_t> shape, const std::vector<double>& values);
+  absl::StatusOr<std::vector<double>> ToDoubles() const;
+};
+using TensorMap = std::map<std::string, Tensor>;
+using StringMap = std::map<std::string, std::string>;
+
+// Deterministic: tensors in name order, header padded with spaces to 8 bytes. `metadata` goes to "__metadata__".
+std::string WriteSafetensors(const TensorMap& tensors, const StringMap& metadata);
+
+// Refuses, with DATA_LOSS and the tensor named: truncated data, header over 16 MiB, shapes that overflow, offsets that overlap, leave
+// gaps or exceed the file, unknown dtypes, duplicate names. Never allocates more than the file holds.
+absl::StatusOr<TensorMap> ReadSafetensors(const std::string& bytes, StringMap* metadata = nullptr);
+
+}  // namespace haarflow
