@@ -1,8 +1,27 @@
+# BOOTSTRAP: folders and sources may still be missing.
+macro(add_subdirectory_if_present dir)
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${dir}/CMakeLists.txt)
+    add_subdirectory(${dir})
+  endif()
+endmacro()
+
 # haarflow_library(name SOURCES ... DEPS ... [PRIVATE_DEPS ...]): the library of one folder of the layout. What it may include is what
 # it links; tests/layering checks that includes agree.
 function(haarflow_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
-  add_library(${name} ${ARG_SOURCES})
+  set(present)
+  foreach(source ${ARG_SOURCES})
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+      list(APPEND present ${source})
+    else()
+      message(WARNING "BOOTSTRAP: ${name} lacks ${source}")
+    endif()
+  endforeach()
+  if(NOT present)
+    add_library(${name} INTERFACE)
+    return()
+  endif()
+  add_library(${name} ${present})
   target_link_libraries(${name} PUBLIC haarflow_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
   set_property(GLOBAL APPEND PROPERTY HAARFLOW_LIBRARIES ${name})
 endfunction()
