@@ -19,7 +19,8 @@ struct ChainEstimate {
 };
 
 // The Gamma method (Wolff, hep-lat/0306017) for a single chain of a primary observable, automatic window with parameter S
-// (sections 3.1 and 3.3), bias-corrected. A constant chain has error 0 and tau_int 0.5. Needs at least 8 values.
+// (sections 3.1 and 3.3), bias-corrected. A constant chain has error 0 and tau_int 0.5. INVALID_ARGUMENT with fewer
+// than 8 values or with one that is not finite.
 absl::StatusOr<ChainEstimate> GammaMethod(absl::Span<const double> chain, double s = 1.5);
 
 // The chain written out: value i repeated multiplicity[i] times.
@@ -29,8 +30,9 @@ struct WeightedEstimate {
   double mean = 0;
   double error = 0;
 };
-// sum w O / sum w with w = exp(log_weight), jackknife error over `bins` bins of equal size (the mean is the jackknife-corrected
-// estimate's plain value; samples are independent). log w = -inf is weight 0; others must be finite. Needs n >= 2.
+// sum w O / sum w with w = exp(log_weight), jackknife error over `bins` bins of equal size (the mean is the plain
+// ratio; samples are independent, so bins are interleaved). log w = -inf is weight 0; others must be finite. The error is +inf when
+// one bin holds all of the weight. INVALID_ARGUMENT for other weights, values that are not finite, n < 2, or no weight at all.
 absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight, int bins = 128);
 
 // log Z = log mean w from a stream of log-weights: constant memory, jackknife over kBins interleaved bins.
@@ -46,6 +48,8 @@ class PartitionEstimator {
   double MeanLogWeightError() const;
 
  private:
+  std::vector<double> LeaveOutLogZ() const;
+
   WeightStatistics all_;
   std::vector<WeightStatistics> bin_;
   uint64_t next_bin_ = 0;

@@ -35,7 +35,7 @@ class MetropolisChain {
   // Writes everything of the chain's state into `token` (not digests, target, mode, model).
   void Save(v1::ChainToken* token) const;
 
-  // Looks at proposal next_index(), whose log-weight is given.
+  // Looks at proposal next_index(), whose log-weight is given. Does nothing once exhausted().
   Event Look(double log_weight);
   // Delivers the open state with the steps not yet delivered, as at the end of a stream; nothing if there are none. The state
   // stays open: it continues, and its later steps are delivered in a later part.
@@ -51,11 +51,15 @@ class MetropolisChain {
   // Delivered steps plus those of the open state: what a `count` is compared with.
   uint64_t steps() const { return delivered_ + open_multiplicity_; }
   uint64_t burn_in_left() const { return burn_in_left_; }
+  // The last of the 2^56 proposals of this seed has been looked at: the chain cannot go on.
+  bool exhausted() const;
   const WeightStatistics& weights() const { return weights_; }
   // Acceptance (accepted / proposals), rejection runs, ESS and so on of everything looked at.
   v1::ChainStatistics Statistics() const;
 
  private:
+  void CountStep();
+
   uint64_t seed_;
   uint64_t next_index_;
   uint64_t burn_in_left_;

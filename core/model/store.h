@@ -56,6 +56,18 @@ struct StoredModel {
 
 constexpr uint64_t kMaxWeightsBytes = uint64_t{4} << 30;
 
+// Manifest::digest of these stored bytes.
+Digest ModelDigest(const std::string& spec_text, const std::string& weights);
+
+// The files' text and back. Both end in the SHA-256 of their own bytes ("sealed"); parsing refuses, with DATA_LOSS, any altered byte,
+// duplicate or unknown members, and numbers out of range. FormatManifest: INVALID_ARGUMENT when the card is no JSON (not UTF-8).
+absl::StatusOr<std::string> FormatManifest(const Manifest& manifest);
+absl::StatusOr<Manifest> ParseManifest(const std::string& text);
+std::string FormatIndex(const ModelIndex& index, const std::string& model);
+absl::StatusOr<ModelIndex> ParseIndex(const std::string& text, const std::string& model);
+
+// A directory of models. Holds no file open and no state but its path: cheap to copy. Safe from many threads and processes at once:
+// readers never wait, publications of one model exclude each other.
 class ModelStore {
  public:
   // The directory must exist, except for Create, which makes it.
@@ -74,9 +86,13 @@ class ModelStore {
   absl::StatusOr<StoredModel> LoadByReference(const std::string& reference) const;
 
   // Writes the next version of spec.name and makes it champion when asked. Verifies what it wrote before the index names it. A left-over
-  // of an interrupted publication is never overwritten and never believed.
+  // of an interrupted publication is never overwritten and never believed. INVALID_ARGUMENT for a spec that does not validate,
+  // UNAVAILABLE when another publication of this model holds its lock file (or a crash left it: the message says what to remove),
+  // DATA_LOSS when the present index does not verify. Nothing visible changes unless the call succeeds.
   absl::StatusOr<Manifest> Publish(const std::string& spec_text, const TensorMap& weights, const v1::ModelCard& card,
                                    bool make_champion);
+  // Makes `alias` ("champion", "candidate", ...) name `version`, which is verified first. Errors as for Load and Publish.
+  absl::Status SetAlias(const std::string& model, const std::string& alias, uint64_t version);
 
  private:
   explicit ModelStore(std::string directory) : directory_(std::move(directory)) {}

@@ -1,0 +1,230 @@
+#include "core/exact/estimate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "core/base/status.h"
+
+namespace haarflow {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Gamma(t) = 1/(N - t) sum_i (a_i - mean)(a_{i+t} - mean), eq. (31) of hep-lat/0306017 for one replicum.
+double Autocovariance(const std::vector<double>& fluctuation, int64_t t) {
+  const int64_t pairs = static_cast<int64_t>(fluctuation.size()) - t;
+  const double* a = fluctuation.data();
+  const double* b = fluctuation.data() + t;
+  // Eight partial sums: a single one would be a chain of dependent additions.
+  double partial[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= pairs; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) partial[lane] += a[i + lane] * b[i + lane];
+  }
+  double sum = 0;
+  for (; i < pairs; ++i) sum += a[i] * b[i];
+  for (double p : partial) sum += p;
+  return sum / static_cast<double>(pairs);
+}
+
+// Gamma(0..W) with the automatic window W of section 3.3: the smallest W >= 1 at which the truncation error exp(-W / tau) falls
+// below the statistical one, tau / sqrt(W N), where tau = S / log((2 tau_int + 1) / (2 tau_int - 1)). At most N/2.
+std::vector<double> WindowedAutocovariance(const std::vector<double>& fluctuation, double s) {
+  const double n = static_cast<double>(fluctuation.size());
+  const int64_t longest = static_cast<int64_t>(fluctuation.size()) / 2;
+  std::vector<double> gamma = {Autocovariance(fluctuation, 0)};
+  double rho_sum = 0;  // tau_int(W) - 1/2
+  for (int64_t window = 1; window <= longest; ++window) {
+    gamma.push_back(Autocovariance(fluctuation, window));
+    rho_sum += gamma.back() / gamma.front();
+    if (rho_sum <= 0) break;  // tau -> 0: nothing is left to sum
+    const double tau = s / std::log1p(1 / rho_sum);
+    const double w = static_cast<double>(window);
+    if (std::exp(-w / tau) < tau / std::sqrt(w * n)) break;
+  }
+  return gamma;
+}
+
+// C(W) = Gamma(0) + 2 sum_{t=1}^{W} Gamma(t), eq. (35).
+double SumOverWindow(const std::vector<double>& gamma) {
+  double c = gamma.front();
+  for (size_t t = 1; t < gamma.size(); ++t) c += 2 * gamma[t];
+  return c;
+}
+
+// The jackknife: from the estimate of all bins and the estimates that leave one bin out.
+struct Jackknife {
+  double corrected;  // bias-corrected estimate
+  double error;
+};
+Jackknife JackknifeOf(double all, const std::vector<double>& leave_out) {
+  const double b = static_cast<double>(leave_out.size());
+  double mean = 0;
+  for (double x : leave_out) {
+    if (!std::isfinite(x)) return {all, kInfinity};  // one bin carries everything: there is no error to speak of
+    mean += x / b;
+  }
+  double sum = 0;
+  for (double x : leave_out) sum += (x - mean) * (x - mean);
+  return {b * all - (b - 1) * mean, std::sqrt((b - 1) / b * sum)};
+}
+
+// out[j] = combination of all value[i] with i != j, from both ends: no subtraction, hence no cancellation when one dominates.
+template <typename T, typename Combine>
+std::vector<T> LeaveOneOut(const std::vector<T>& value, T zero, Combine combine) {
+  std::vector<T> out(value.size(), zero);
+  T before = zero;
+  for (size_t j = 0; j < value.size(); ++j) {
+    out[j] = before;
+    before = combine(before, value[j]);
+  }
+  T after = zero;
+  for (size_t j = value.size(); j-- > 0;) {
+    out[j] = combine(out[j], after);
+    after = combine(after, value[j]);
+  }
+  return out;
+}
+
+struct WeightedSums {
+  double weight = 0;  // sum w
+  double moment = 0;  // sum w O
+};
+WeightedSums operator+(const WeightedSums& a, const WeightedSums& b) {
+  return {a.weight + b.weight, a.moment + b.moment};
+}
+
+absl::Status CheckWeightedInput(absl::Span<const double> value, absl::Span<const double> log_weight, int bins) {
+  if (value.size() != log_weight.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weighted mean: ", value.size(), " values but ", log_weight.size(), " weights"));
+  }
+  if (value.size() < 2 || bins < 2) return absl::InvalidArgumentError("weighted mean: needs 2 values and 2 bins");
+  for (size_t i = 0; i < value.size(); ++i) {
+    if (!std::isfinite(value[i]) || std::isnan(log_weight[i]) || log_weight[i] == kInfinity) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("weighted mean: sample ", i, " has value ", value[i], " and log-weight ", log_weight[i]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ChainEstimate> GammaMethod(absl::Span<const double> chain, double s) {
+  if (chain.size() < 8) {
+    return absl::InvalidArgumentError(absl::StrCat("Gamma method: ", chain.size(), " values; at least 8 are needed"));
+  }
+  if (!(s > 0)) return absl::InvalidArgumentError(absl::StrCat("Gamma method: S is ", s, "; it must be positive"));
+  const double n = static_cast<double>(chain.size());
+  // Relative to the first value: a constant chain has fluctuations of exactly 0, a large offset costs no digits.
+  std::vector<double> fluctuation(chain.begin(), chain.end());
+  double mean = 0;
+  bool constant = true;
+  for (double& x : fluctuation) {
+    if (!std::isfinite(x)) return absl::InvalidArgumentError("Gamma method: the chain has a value that is not finite");
+    x -= chain[0];
+    mean += x / n;
+    constant = constant && x == 0;
+  }
+  ChainEstimate estimate;
+  estimate.mean = chain[0] + mean;
+  if (constant) return estimate;
+  for (double& x : fluctuation) x -= mean;
+
+  std::vector<double> gamma = WindowedAutocovariance(fluctuation, s);
+  estimate.window = static_cast<int64_t>(gamma.size()) - 1;
+  // The mean was estimated from the same data, which lowers every Gamma(t) by C / N: eq. (49).
+  const double bias = SumOverWindow(gamma) / n;
+  for (double& g : gamma) g += bias;
+  double c = SumOverWindow(gamma);
+  // Only noise makes the sum negative (chains of short anticorrelated data): claim independence rather than no error.
+  if (c <= 0) c = gamma.front();
+  estimate.error = std::sqrt(c / n);
+  estimate.tau_int = c / (2 * gamma.front());
+  const double w = static_cast<double>(estimate.window);
+  // Eq. (42).
+  estimate.tau_int_error = 2 * estimate.tau_int * std::sqrt(std::max(w + 0.5 - estimate.tau_int, 0.0) / n);
+  return estimate;
+}
+
+std::vector<double> ExpandChain(absl::Span<const double> value, absl::Span<const uint64_t> multiplicity) {
+  const size_t states = std::min(value.size(), multiplicity.size());
+  std::vector<double> expanded;
+  for (size_t i = 0; i < states; ++i) expanded.insert(expanded.end(), multiplicity[i], value[i]);
+  return expanded;
+}
+
+absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight,
+                                              int bins) {
+  RETURN_IF_ERROR(CheckWeightedInput(value, log_weight, bins));
+  const double max = *std::max_element(log_weight.begin(), log_weight.end());
+  if (max == -kInfinity) return absl::InvalidArgumentError("weighted mean: every weight is 0");
+
+  std::vector<WeightedSums> bin(std::min(static_cast<size_t>(bins), value.size()));
+  for (size_t i = 0; i < value.size(); ++i) {
+    const double w = std::exp(log_weight[i] - max);
+    WeightedSums& sums = bin[i % bin.size()];
+    sums = sums + WeightedSums{w, w * value[i]};
+  }
+  WeightedSums all;
+  for (const WeightedSums& sums : bin) all = all + sums;
+  std::vector<double> leave_out;
+  for (const WeightedSums& sums : LeaveOneOut(bin, WeightedSums{}, std::plus<>())) {
+    leave_out.push_back(sums.moment / sums.weight);
+  }
+  const double mean = all.moment / all.weight;
+  return WeightedEstimate{mean, JackknifeOf(mean, leave_out).error};
+}
+
+PartitionEstimator::PartitionEstimator() : bin_(kBins) {}
+
+void PartitionEstimator::Add(double log_weight) {
+  const uint64_t before = all_.samples();
+  all_.Add(log_weight);
+  if (all_.samples() == before) return;  // invalid: counted, in no bin
+  bin_[next_bin_].Add(log_weight);
+  next_bin_ = (next_bin_ + 1) % kBins;
+}
+
+std::vector<double> PartitionEstimator::LeaveOutLogZ() const {
+  std::vector<double> log_sum;
+  for (const WeightStatistics& bin : bin_) log_sum.push_back(bin.sums().log_sum);
+  std::vector<double> log_z = LeaveOneOut(log_sum, -kInfinity, LogAddExp);
+  for (int j = 0; j < kBins; ++j) log_z[j] -= std::log(static_cast<double>(all_.samples() - bin_[j].samples()));
+  return log_z;
+}
+
+double PartitionEstimator::LogZ() const {
+  if (all_.samples() < 2 * kBins) return all_.LogZ();
+  return JackknifeOf(all_.LogZ(), LeaveOutLogZ()).corrected;
+}
+
+double PartitionEstimator::LogZError() const {
+  if (all_.samples() < 2 * kBins) return kInfinity;
+  return JackknifeOf(all_.LogZ(), LeaveOutLogZ()).error;
+}
+
+double PartitionEstimator::MeanLogWeightError() const {
+  const WeightStatistics::Sums& sums = all_.sums();
+  if (sums.finite < 2 || sums.zero_weights > 0) return kInfinity;
+  const double n = static_cast<double>(sums.finite);
+  const double mean = sums.sum_log / n;
+  return std::sqrt(std::max(sums.sum_squared_log / n - mean * mean, 0.0) / (n - 1));
+}
+
+DoublingStop::DoublingStop(uint64_t minimum, uint64_t maximum, double requested_error)
+    : next_look_(std::min(std::max<uint64_t>(minimum, 1), maximum)),
+      maximum_(maximum),
+      requested_error_(requested_error) {}
+
+bool DoublingStop::ShouldStop(uint64_t n, double error) {
+  if (n < next_look_) return false;
+  if (n >= maximum_ || (requested_error_ > 0 && error <= requested_error_)) return true;
+  next_look_ = next_look_ > maximum_ / 2 ? maximum_ : 2 * next_look_;
+  return false;
+}
+
+}  // namespace haarflow

@@ -1,0 +1,285 @@
+#include "core/flow/u1_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/base/status.h"
+
+namespace haarflow {
+namespace {
+
+constexpr int64_t kMaxTableEntries = std::numeric_limits<int32_t>::max();
+
+// A kind of loop that feeds a network: its rectangle relative to the site it belongs to.
+struct FeatureKind {
+  int mu, nu;
+  int64_t width, height;
+  int64_t along, across;  // displacement of the corner in mu and nu
+};
+
+std::vector<FeatureKind> FeatureKinds(const v1::U1CouplingStack& stack, const v1::LinkMask& mask, int dims) {
+  std::vector<FeatureKind> kinds;
+  for (const v1::LoopShape& shape : stack.features()) {
+    if (shape.aligned()) {
+      kinds.push_back({static_cast<int>(mask.direction()), static_cast<int>(mask.plane()), shape.width(), shape.height(),
+                       shape.offset_along(), shape.offset_across()});
+      continue;
+    }
+    for (int mu = 0; mu < dims; ++mu) {
+      for (int nu = mu + 1; nu < dims; ++nu) {
+        kinds.push_back({mu, nu, shape.width(), shape.height(), 0, 0});
+        if (shape.width() != shape.height()) kinds.push_back({mu, nu, shape.height(), shape.width(), 0, 0});
+      }
+    }
+  }
+  return kinds;
+}
+
+bool OnSublattice(const Lattice& lattice, int64_t site, const v1::Sublattice& sublattice) {
+  for (int axis = 0; axis < lattice.dims(); ++axis) {
+    if (lattice.Coordinate(site, axis) % sublattice.stride(axis) != sublattice.offset(axis)) return false;
+  }
+  return true;
+}
+
+std::vector<int64_t> ActiveSites(const Lattice& lattice, const v1::LinkMask& mask) {
+  std::vector<int64_t> sites;
+  for (int64_t site = 0; site < lattice.volume(); ++site) {
+    const bool active = std::any_of(mask.sublattices().begin(), mask.sublattices().end(),
+                                    [&](const v1::Sublattice& s) { return OnSublattice(lattice, site, s); });
+    if (active) sites.push_back(site);
+  }
+  return sites;
+}
+
+// Displacements of a kernel of odd extent k, in array order.
+std::vector<std::vector<int64_t>> KernelTaps(int dims, int64_t k) {
+  std::vector<std::vector<int64_t>> taps = {{}};
+  for (int axis = 0; axis < dims; ++axis) {
+    std::vector<std::vector<int64_t>> longer;
+    for (const auto& tap : taps) {
+      for (int64_t d = -(k / 2); d <= k / 2; ++d) {
+        longer.push_back(tap);
+        longer.back().push_back(d);
+      }
+    }
+    taps = std::move(longer);
+  }
+  return taps;
+}
+
+int64_t Displace(const Lattice& lattice, int64_t site, const std::vector<int64_t>& tap) {
+  for (int axis = 0; axis < lattice.dims(); ++axis) site = lattice.Shift(site, lattice.dims() - 1 - axis, tap[axis]);
+  return site;
+}
+
+int32_t ActivationCode(v1::Activation activation) {
+  switch (activation) {
+    case v1::ACTIVATION_SILU:
+      return HF_ACTIVATION_SILU;
+    case v1::ACTIVATION_LEAKY_RELU:
+      return HF_ACTIVATION_LEAKY_RELU;
+    case v1::ACTIVATION_TANH:
+      return HF_ACTIVATION_TANH;
+    default:
+      return HF_ACTIVATION_NONE;
+  }
+}
+
+// Builds one layer; keeps what its parts share.
+class LayerPlanner {
+ public:
+  LayerPlanner(const Lattice& lattice, const v1::U1CouplingStack& stack, const v1::LinkMask& mask, std::string name)
+      : lattice_(lattice), stack_(stack), mask_(mask), name_(std::move(name)), is_active_(lattice.links(), false) {}
+
+  absl::StatusOr<U1LayerPlan> Plan() {
+    sites_ = ActiveSites(lattice_, mask_);
+    for (int64_t site : sites_) {
+      const int64_t link = lattice_.Link(mask_.direction(), site);
+      is_active_[link] = true;
+      plan_.active_links.push_back(static_cast<int32_t>(link));
+    }
+    RETURN_IF_ERROR(AddActiveLoops());
+    SetMap();
+    RETURN_IF_ERROR(AddStages());
+    return std::move(plan_);
+  }
+
+ private:
+  absl::Status AddActiveLoops() {
+    const int64_t width = stack_.has_active_loop() ? stack_.active_loop().width() : 1;
+    const int64_t height = stack_.has_active_loop() ? stack_.active_loop().height() : 1;
+    for (int64_t site : sites_) {
+      const Path loop = Rectangle(lattice_, site, mask_.direction(), mask_.plane(), width, height);
+      const auto active = std::count_if(loop.begin(), loop.end(), [&](const PathStep& s) { return is_active_[s.link]; });
+      if (active != 1) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            name_, ": the active loop of link (", mask_.direction(), ", site ", site, ") contains ", active,
+            " active links instead of one; widen the mask's strides or shrink active_loop"));
+      }
+      plan_.active_loops.Add(loop);
+    }
+    return absl::OkStatus();
+  }
+
+  void SetMap() {
+    const v1::CircleMap& map = stack_.map();
+    if (map.has_spline()) {
+      plan_.map = HF_MAP_SPLINE;
+      plan_.pieces = static_cast<int32_t>(map.spline().bins());
+    } else if (map.has_moebius()) {
+      plan_.map = HF_MAP_MOEBIUS;
+      plan_.pieces = static_cast<int32_t>(map.moebius().components());
+    } else {
+      plan_.map = HF_MAP_NON_COMPACT;
+      plan_.pieces = static_cast<int32_t>(map.non_compact_projection().components());
+    }
+    plan_.double_network = stack_.network().precision() == v1::PRECISION_FLOAT64;
+  }
+
+  // Walks from the last convolution, whose sites are the active ones, to the first, whose inputs are loops.
+  absl::Status AddStages() {
+    const v1::Network& network = stack_.network();
+    const int stages = network.hidden_size() + 1;
+    plan_.stages.resize(stages);
+    std::vector<int64_t> sites = sites_;
+    for (int s = stages - 1; s > 0; --s) {
+      StagePlan& stage = plan_.stages[s];
+      stage.in_channels = static_cast<int32_t>(network.hidden(s - 1));
+      SetSizes(s, sites.size(), &stage);
+      stage.rows_per_tap = stage.in_channels;
+      stage.weight_blocks = stage.kernel_taps;
+      std::vector<int64_t> inputs;
+      RETURN_IF_ERROR(AddSiteTaps(network.kernel(s), sites, &inputs, &stage));
+      sites = std::move(inputs);
+    }
+    return AddLoopTaps(sites);
+  }
+
+  void SetSizes(int s, size_t sites, StagePlan* stage) const {
+    const v1::Network& network = stack_.network();
+    const bool last = s == network.hidden_size();
+    stage->sites = static_cast<int32_t>(sites);
+    stage->out_channels =
+        last ? CircleMapParameterCount(plan_.map, plan_.pieces) : static_cast<int32_t>(network.hidden(s));
+    stage->activation = last ? HF_ACTIVATION_NONE : ActivationCode(network.activation());
+    stage->kernel_taps = 1;
+    for (int axis = 0; axis < lattice_.dims(); ++axis) stage->kernel_taps *= static_cast<int32_t>(network.kernel(s));
+    stage->name = absl::StrCat(name_, ".conv", s);
+  }
+
+  absl::Status AddSiteTaps(int64_t kernel, const std::vector<int64_t>& sites, std::vector<int64_t>* inputs, StagePlan* stage) {
+    const auto taps = KernelTaps(lattice_.dims(), kernel);
+    if (static_cast<int64_t>(sites.size()) * static_cast<int64_t>(taps.size()) > kMaxTableEntries) return TooLarge();
+    std::vector<int32_t> slot(lattice_.volume(), -1);
+    for (int64_t site : sites) {
+      for (const auto& tap : taps) slot[Displace(lattice_, site, tap)] = 0;
+    }
+    for (int64_t site = 0; site < lattice_.volume(); ++site) {
+      if (slot[site] < 0) continue;
+      slot[site] = static_cast<int32_t>(inputs->size());
+      inputs->push_back(site);
+    }
+    for (int64_t site : sites) {
+      for (size_t t = 0; t < taps.size(); ++t) {
+        stage->tap_input.push_back(slot[Displace(lattice_, site, taps[t])]);
+        stage->tap_weight.push_back(static_cast<int32_t>(t));
+      }
+      stage->tap_begin.push_back(static_cast<int32_t>(stage->tap_input.size()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddLoopTaps(const std::vector<int64_t>& sites) {
+    const auto kinds = FeatureKinds(stack_, mask_, lattice_.dims());
+    const auto taps = KernelTaps(lattice_.dims(), stack_.network().kernel(0));
+    StagePlan& stage = plan_.stages[0];
+    stage.in_channels = static_cast<int32_t>(2 * kinds.size());
+    SetSizes(0, sites.size(), &stage);
+    stage.rows_per_tap = 2;
+    stage.weight_blocks = stage.kernel_taps * static_cast<int32_t>(kinds.size());
+    if (static_cast<int64_t>(sites.size()) * static_cast<int64_t>(taps.size() * kinds.size()) > kMaxTableEntries) return TooLarge();
+    constexpr int32_t kUnknown = -2, kActive = -1;
+    std::vector<int32_t> slot(lattice_.volume() * kinds.size(), kUnknown);
+    for (int64_t site : sites) {
+      for (size_t t = 0; t < taps.size(); ++t) {
+        const int64_t at = Displace(lattice_, site, taps[t]);
+        for (size_t k = 0; k < kinds.size(); ++k) {
+          int32_t& loop = slot[at * kinds.size() + k];
+          if (loop == kUnknown) loop = AddFeature(at, kinds[k]) ? plan_.features.size() - 1 : kActive;
+          if (loop == kActive) continue;
+          stage.tap_input.push_back(loop);
+          stage.tap_weight.push_back(static_cast<int32_t>(t * kinds.size() + k));
+        }
+      }
+      stage.tap_begin.push_back(static_cast<int32_t>(stage.tap_input.size()));
+    }
+    return absl::OkStatus();
+  }
+
+  // False, and nothing added, if the loop runs through an active link.
+  bool AddFeature(int64_t site, const FeatureKind& kind) {
+    const int64_t corner = lattice_.Shift(lattice_.Shift(site, kind.mu, kind.along), kind.nu, kind.across);
+    const Path loop = Rectangle(lattice_, corner, kind.mu, kind.nu, kind.width, kind.height);
+    if (std::any_of(loop.begin(), loop.end(), [&](const PathStep& s) { return is_active_[s.link]; })) return false;
+    plan_.features.Add(loop);
+    return true;
+  }
+
+  absl::Status TooLarge() const {
+    return absl::InvalidArgumentError(absl::StrCat(name_, ": its tables exceed 2^31 entries; use smaller kernels or a smaller lattice"));
+  }
+
+  const Lattice& lattice_;
+  const v1::U1CouplingStack& stack_;
+  const v1::LinkMask& mask_;
+  std::string name_;
+  std::vector<bool> is_active_;
+  std::vector<int64_t> sites_;
+  U1LayerPlan plan_;
+};
+
+}  // namespace
+
+void LoopTable::Add(const Path& path) {
+  for (const PathStep& step : path) links.push_back(static_cast<int32_t>(2 * step.link + (step.sign < 0 ? 1 : 0)));
+  begin.push_back(static_cast<int32_t>(links.size()));
+}
+
+int32_t CircleMapParameterCount(int32_t map, int32_t pieces) {
+  return map == HF_MAP_SPLINE ? 3 * pieces + 1 : map == HF_MAP_MOEBIUS ? 2 * pieces + 1 : pieces + 1;
+}
+
+int64_t U1FlowPlan::multiply_adds() const {
+  int64_t sum = 0;
+  for (const U1LayerPlan& layer : layers) {
+    for (const StagePlan& stage : layer.stages) {
+      sum += static_cast<int64_t>(stage.tap_input.size()) * stage.rows_per_tap * stage.out_channels;
+    }
+  }
+  return sum;
+}
+
+absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
+  const auto& shape = spec.target().lattice().shape();
+  ASSIGN_OR_RETURN(Lattice lattice, Lattice::Create({shape.begin(), shape.end()}));
+  U1FlowPlan plan{std::move(lattice), {}, {}};
+  for (int64_t site = 0; site < plan.lattice.volume(); ++site) {
+    for (int mu = 0; mu < plan.lattice.dims(); ++mu) {
+      for (int nu = mu + 1; nu < plan.lattice.dims(); ++nu) {
+        plan.plaquettes.Add(Rectangle(plan.lattice, site, mu, nu, 1, 1));
+      }
+    }
+  }
+  for (int l = 0; l < spec.layers_size(); ++l) {
+    const v1::U1CouplingStack& stack = spec.layers(l).u1_coupling_stack();
+    for (uint32_t i = 0; i < stack.layers(); ++i) {
+      LayerPlanner planner(plan.lattice, stack, stack.masks(static_cast<int>(i % stack.masks_size())),
+                           absl::StrCat("layers.", l, ".", i));
+      ASSIGN_OR_RETURN(plan.layers.emplace_back(), planner.Plan());
+    }
+  }
+  return plan;
+}
+
+}  // namespace haarflow

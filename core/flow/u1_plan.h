@@ -1,0 +1,69 @@
+// A U(1) flow as tables: which links are active, which loops are transformed and which feed the network, and which sites each
+// convolution must be evaluated at. Made once per model; drawing, inverting and training all run from these tables.
+//
+// Only what the active links need is listed: masked sites cost nothing, and a loop through an active link is not a feature.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/kernel/table.h"
+#include "core/lattice/lattice.h"
+#include "haarflow/v1/model.pb.h"
+
+namespace haarflow {
+
+// Closed paths in compressed rows; a signed link is 2 * link + (1 if traversed backwards).
+struct LoopTable {
+  std::vector<int32_t> begin = {0};
+  std::vector<int32_t> links;
+
+  int32_t size() const { return static_cast<int32_t>(begin.size()) - 1; }
+  void Add(const Path& path);
+  hf_loops View() const { return {size(), begin.data(), links.data()}; }
+};
+
+// One convolution, see hf_stage. Weights are [weight_blocks * rows_per_tap][out_channels] = [taps of the kernel][in channels][out].
+struct StagePlan {
+  int32_t sites = 0;
+  int32_t in_channels = 0;
+  int32_t out_channels = 0;
+  int32_t rows_per_tap = 0;
+  int32_t weight_blocks = 0;
+  int32_t kernel_taps = 0;
+  int32_t activation = HF_ACTIVATION_NONE;
+  std::vector<int32_t> tap_begin = {0};
+  std::vector<int32_t> tap_input;
+  std::vector<int32_t> tap_weight;
+  std::string name;  // of its tensors: name + ".weight" [taps, in, out], name + ".bias" [out]
+};
+
+struct U1LayerPlan {
+  std::vector<int32_t> active_links;
+  LoopTable active_loops;
+  LoopTable features;
+  std::vector<StagePlan> stages;
+  int32_t map = HF_MAP_SPLINE;
+  int32_t pieces = 0;
+  bool double_network = false;
+};
+
+struct U1FlowPlan {
+  Lattice lattice;
+  std::vector<U1LayerPlan> layers;
+  LoopTable plaquettes;
+
+  // Multiply-adds of all networks for one configuration, and bytes of weights read: the arithmetic floor of a draw.
+  int64_t multiply_adds() const;
+};
+
+// Requires a spec that ValidateSpec accepts. INVALID_ARGUMENT, naming layer and link, where an active loop contains a second active
+// link or its own more than once, or where the tables would exceed 2^31 entries.
+absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec);
+
+// Number of unconstrained parameters of a circle map.
+int32_t CircleMapParameterCount(int32_t map, int32_t pieces);
+
+}  // namespace haarflow

@@ -1,0 +1,25 @@
+// HDF5 files of configurations (lattice.md 1.5):
+//
+//   /links              [n][mu][..., y, x]  float64 or float32, angles; chunked along n, extendable
+//   /index              [n]  uint64         the proposal's index: with digests and seed it names the configuration
+//   /multiplicity       [n]  uint64         chain steps; METROPOLIS only
+//   /log_weight         [n]  float64        -action - log_q
+//   /log_q, /action     [n]  float64
+//   /observables/NAME   [n]  float64
+//   attributes of the root: run_attributes.cc
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "core/io/part_file.h"
+
+namespace haarflow {
+
+// `run` is what ReadPart(part_path) said. Memory: one chunk of configurations.
+absl::Status WriteHdf5(const Run& run, const std::string& part_path, const std::string& path);
+
+// The inverse: a journal with one header, chunks, and the token in an unfinished summary. Verifies the links' SHA-256.
+absl::Status PartFromHdf5(const std::string& path, const std::string& part_path);
+
+}  // namespace haarflow

@@ -1,0 +1,146 @@
+#include "core/io/npy_file.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <type_traits>
+
+#include "core/base/digest.h"
+#include "core/base/status.h"
+#include "core/io/run_attributes.h"
+#include "core/io/temporary_file.h"
+
+namespace haarflow {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "columns are written as they lie in memory");
+
+constexpr size_t kRowsAtOnce = 256;
+
+// NPY 1.0: magic, version, length, and a Python dictionary padded so that the data begin at a multiple of 64.
+std::string NpyHeader(const std::string& descr, const std::string& shape) {
+  std::string text = absl::StrCat("{'descr': ", descr, ", 'fortran_order': False, 'shape': (", shape, "), }");
+  text.append(64 - (10 + text.size() + 1) % 64, ' ');
+  text += '\n';
+  const auto length = static_cast<uint16_t>(text.size());  // at most 64 observables of bounded names
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(length & 0xFF);
+  header += static_cast<char>(length >> 8);
+  return header + text;
+}
+
+std::string TableDescr(const v1::SampleHeader& header) {
+  std::string descr = "[('index', '<u8'), ('multiplicity', '<u8'), ('log_weight', '<f8'), ('log_q', '<f8'), ('action', '<f8')";
+  for (const std::string& name : header.observables()) {
+    // A second column of one name would not open; `action` is there already.
+    if (name != "action") absl::StrAppend(&descr, ", ('", name, "', '<f8')");
+  }
+  return descr + "]";
+}
+
+nlohmann::ordered_json JsonOf(const std::vector<Attribute>& attributes) {
+  nlohmann::ordered_json json;
+  for (const Attribute& attribute : attributes) {
+    std::visit(
+        [&](const auto& value) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(value)>, OpaqueBytes>) {
+            std::string hex;
+            for (const unsigned char byte : value.bytes) absl::StrAppend(&hex, absl::Hex(byte, absl::kZeroPad2));
+            json[attribute.name] = hex;
+          } else {
+            json[attribute.name] = value;
+          }
+        },
+        attribute.value);
+  }
+  return json;
+}
+
+// Writes what a block holds; gathers the links' SHA-256.
+class NpyWriter {
+ public:
+  NpyWriter(const v1::SampleHeader& header, OutputStream* links, OutputStream* table)
+      : header_(header), links_(links), table_(table), block_(header.observables_size(), header.configuration_bytes()) {}
+
+  absl::Status Add(const SampleRow& row) {
+    block_.Add(row);
+    return block_.size() > kRowsAtOnce ? Flush(block_.size() - 1) : absl::OkStatus();  // the last may yet grow
+  }
+  absl::Status Finish() { return Flush(block_.size()); }
+  std::string Sha256Hex() { return sha_.Finish().Hex(); }
+
+ private:
+  absl::Status Flush(size_t rows) {
+    const size_t bytes = rows * header_.configuration_bytes();
+    sha_.Update(block_.fields.data(), bytes);
+    RETURN_IF_ERROR(links_->Write(block_.fields.data(), bytes));
+    std::string records;
+    const auto put = [&records](const auto& value) {
+      records.append(reinterpret_cast<const char*>(&value), sizeof value);
+    };
+    for (size_t i = 0; i < rows; ++i) {
+      put(block_.index[i]);
+      put(block_.multiplicity[i]);
+      put(block_.log_weight[i]);
+      put(block_.log_q[i]);
+      put(block_.action[i]);
+      for (int k = 0; k < header_.observables_size(); ++k) {
+        if (header_.observables(k) != "action") put(block_.observables[k][i]);
+      }
+    }
+    block_.DropFirst(rows);
+    return table_->Write(records.data(), records.size());
+  }
+
+  const v1::SampleHeader& header_;
+  OutputStream* links_;
+  OutputStream* table_;
+  RowBlock block_;
+  Sha256 sha_;
+};
+
+}  // namespace
+
+std::vector<std::string> NpyFilesOf(const std::string& path) {
+  const std::string stem = path.substr(0, path.size() - std::strlen(".npy"));
+  return {path, stem + ".table.npy", stem + ".json"};
+}
+
+absl::Status WriteNpy(const Run& run, const std::string& part_path, const std::string& path) {
+  const v1::SampleHeader& header = run.header;
+  for (const std::string& name : header.observables()) {
+    if (name.find_first_of("'\\\n") != std::string::npos || name.size() > 200) {
+      return absl::InvalidArgumentError(absl::StrCat("observable name ", name, " cannot be a column of ", path));
+    }
+  }
+  const std::vector<std::string> names = NpyFilesOf(path);
+  TemporaryFile links_file(names[0]);
+  TemporaryFile table_file(names[1]);
+  TemporaryFile json_file(names[2]);
+  ASSIGN_OR_RETURN(OutputStream links, OutputStream::Open(links_file.name()));
+  ASSIGN_OR_RETURN(OutputStream table, OutputStream::Open(table_file.name()));
+  std::string shape = absl::StrCat(run.configurations);
+  for (const uint64_t extent : header.shape()) absl::StrAppend(&shape, ", ", extent);
+  const std::string links_header = NpyHeader(ScalarBytes(header) == 4 ? "'<f4'" : "'<f8'", shape);
+  const std::string table_header = NpyHeader(TableDescr(header), absl::StrCat(run.configurations, ","));
+  RETURN_IF_ERROR(links.Write(links_header.data(), links_header.size()));
+  RETURN_IF_ERROR(table.Write(table_header.data(), table_header.size()));
+
+  NpyWriter writer(header, &links, &table);
+  RETURN_IF_ERROR(ReadPart(part_path, [&](const SampleRow& row) { return writer.Add(row); }).status());
+  RETURN_IF_ERROR(writer.Finish());
+  RETURN_IF_ERROR(links.Close());
+  RETURN_IF_ERROR(table.Close());
+
+  ASSIGN_OR_RETURN(const auto attributes, AttributesOf(run, writer.Sha256Hex()));
+  ASSIGN_OR_RETURN(OutputStream json, OutputStream::Open(json_file.name()));
+  const std::string text = JsonOf(attributes).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  RETURN_IF_ERROR(json.Write(text.data(), text.size()));
+  RETURN_IF_ERROR(json.Close());
+  RETURN_IF_ERROR(table_file.Publish());
+  RETURN_IF_ERROR(json_file.Publish());
+  return links_file.Publish();  // last: where it is, the others are
+}
+
+}  // namespace haarflow

@@ -1,0 +1,115 @@
+#include "core/io/run_attributes.h"
+
+#include <ctime>
+
+#include "core/base/digest.h"
+#include "core/base/status.h"
+#include "core/model/spec.h"
+
+namespace haarflow {
+namespace {
+
+constexpr char kConventionText[] =
+    "U(1) links are angles theta in [-pi, pi), little-endian IEEE 754. Axes [n, mu, ..., y, x]; direction mu = 0 is x and shifts the "
+    "last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - theta_mu(x + nu) - theta_nu(x). "
+    "S = -beta sum_P cos theta_P. log_q is the density of the flow with respect to the Haar measure dtheta / 2 pi; "
+    "log_weight = -action - log_q. METROPOLIS: row i stands for multiplicity[i] successive chain steps. "
+    "REWEIGHTED: rows are independent, each with weight exp(log_weight).";
+
+std::string HexOf(const std::string& bytes) {
+  const auto digest = Digest::FromBytes(bytes);
+  return digest.ok() ? digest->Hex() : std::string();
+}
+
+std::string NowUtc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
+  out->push_back({"target", CanonicalTarget(target)});
+  out->push_back({"target_description", DescribeTarget(target)});
+  if (target.theory_case() == v1::Target::kU1Wilson) {
+    out->push_back({"group", std::string("U(1)")});
+    out->push_back({"theory", std::string("u1_wilson")});
+    out->push_back({"beta", target.u1_wilson().beta()});
+  }
+  std::vector<uint64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
+  std::vector<std::string> boundary;
+  for (int i = 0; i < target.lattice().shape_size(); ++i) {
+    const bool antiperiodic =
+        i < target.lattice().boundary_size() && target.lattice().boundary(i) == v1::BOUNDARY_ANTIPERIODIC;
+    boundary.push_back(antiperiodic ? "antiperiodic" : "periodic");
+  }
+  out->push_back({"lattice", std::move(shape)});
+  out->push_back({"boundary_conditions", std::move(boundary)});
+}
+
+void AppendStatistics(const v1::ChainStatistics& statistics, std::vector<Attribute>* out) {
+  const v1::EnsembleQuality& quality = statistics.quality();
+  out->push_back({"proposals", statistics.proposals()});
+  out->push_back({"accepted", statistics.accepted()});
+  out->push_back({"acceptance", quality.acceptance()});
+  out->push_back({"weighted_samples", quality.samples()});
+  out->push_back({"ess", quality.ess()});
+  out->push_back({"ess_error", quality.ess_error()});
+  out->push_back({"max_weight_share", quality.max_weight_share()});
+  out->push_back({"longest_rejection_run", quality.longest_rejection_run()});
+  out->push_back({"zero_weights", quality.zero_weights()});
+  out->push_back({"invalid_weights", quality.invalid_weights()});
+  out->push_back({"reliable", quality.reliable()});
+  out->push_back({"unreliable_reason", quality.unreliable_reason()});
+  out->push_back({"log_z", statistics.log_z()});
+  out->push_back({"log_z_error", statistics.log_z_error()});
+}
+
+}  // namespace
+
+std::string AxisNames(int directions) {
+  static constexpr const char* kNames[] = {"x", "y", "z", "t"};
+  std::string names = "mu";
+  for (int axis = directions - 1; axis >= 0; --axis) names += absl::StrCat(",", axis < 4 ? kNames[axis] : "?");
+  return names;
+}
+
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const Run& run, const std::string& links_sha256_hex) {
+  const v1::SampleHeader& header = run.header;
+  RETURN_IF_ERROR(ValidateTarget(header.target()));
+  const int directions = header.target().lattice().shape_size();
+  std::vector<Attribute> out;
+  out.push_back({"format", std::string("haarflow configurations")});
+  out.push_back({"format_version", uint64_t{1}});
+  out.push_back({"creator", std::string("haarflow " HAARFLOW_VERSION)});
+  out.push_back({"created", NowUtc()});
+  out.push_back({"axes", "n," + AxisNames(directions)});
+  out.push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
+  out.push_back({"convention_version", uint64_t{header.convention()}});
+  out.push_back({"convention", std::string(kConventionText)});
+  AppendTarget(header.target(), &out);
+  out.push_back({"target_digest", HexOf(header.target_digest())});
+  out.push_back({"model", header.model()});
+  out.push_back({"model_version", header.version()});
+  out.push_back({"model_digest", HexOf(header.model_digest())});
+  out.push_back({"numerics_class", run.numerics_class});
+  out.push_back({"mode", std::string(IsMetropolis(header) ? "METROPOLIS" : "REWEIGHTED")});
+  out.push_back({"precision", std::string(ScalarBytes(header) == 4 ? "float32" : "float64")});
+  out.push_back({"seed", header.seed()});
+  out.push_back({"first_index", header.next_index()});
+  out.push_back({"burn_in", header.burn_in()});
+  out.push_back({"steps", run.steps});
+  out.push_back({"configurations", run.configurations});
+  out.push_back({"observables", std::vector<std::string>(header.observables().begin(), header.observables().end())});
+  AppendStatistics(run.statistics, &out);
+  out.push_back({"sha256", links_sha256_hex});
+  out.push_back({"resume_token", OpaqueBytes{run.resume_token}});
+  // What --resume needs to continue a finished file, as the server sent it.
+  out.push_back({"header_message", OpaqueBytes{header.SerializeAsString()}});
+  out.push_back({"statistics_message", OpaqueBytes{run.statistics.SerializeAsString()}});
+  return out;
+}
+
+}  // namespace haarflow

@@ -1,0 +1,29 @@
+// What a finished file says about itself: one list, written alike as HDF5 attributes and as JSON.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/io/part_file.h"
+
+namespace haarflow {
+
+struct OpaqueBytes {
+  std::string bytes;
+};
+struct Attribute {
+  std::string name;
+  std::variant<std::string, OpaqueBytes, double, uint64_t, bool, std::vector<std::string>, std::vector<uint64_t>> value;
+};
+
+// The attributes of a run whose links have this SHA-256. INVALID_ARGUMENT when its target makes no sense.
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const Run& run, const std::string& links_sha256_hex);
+
+// "mu,y,x" for two directions.
+std::string AxisNames(int directions);
+
+}  // namespace haarflow

@@ -1,0 +1,214 @@
+#include "server/registry/registry.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "core/base/status.h"
+#include "core/model/model.h"
+#include "core/model/spec.h"
+
+namespace haarflow {
+namespace {
+
+constexpr size_t kMostNamesInAMessage = 16;
+constexpr size_t kMostNearest = 3;
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServed(StoredModel stored, const hf_kernels& kernels,
+                                                              int device) {
+  ASSIGN_OR_RETURN(std::shared_ptr<const Model> model, Model::Create(stored.spec, stored.weights, kernels, device));
+  // One draw, so that a model that cannot draw on this device is refused now and not in the first stream.
+  const std::vector<uint64_t> seed = {0};
+  const std::vector<uint64_t> index = {0};
+  Proposals proposals;
+  RETURN_IF_ERROR(model->Draw(model->target(), seed, index, &proposals));
+  auto served = std::make_shared<ServedModel>();
+  served->parameters = static_cast<uint64_t>(model->parameters());
+  served->sampler = std::move(model);
+  served->manifest = std::move(stored.manifest);
+  served->manifest_json = std::move(stored.manifest_json);
+  served->spec_text = std::move(stored.spec_text);
+  served->spec = std::move(stored.spec);
+  return served;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> LoadOne(const ModelStore& store, const std::string& name,
+                                                           const hf_kernels& kernels, int device) {
+  try {
+    ASSIGN_OR_RETURN(StoredModel stored, store.LoadChampion(name));
+    return MakeServed(std::move(stored), kernels, device);
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("loading ", name, ": ", e.what()));
+  }
+}
+
+double Beta(const v1::Target& target) { return target.u1_wilson().beta(); }
+
+std::string SomeNames(const std::vector<std::string>& names) {
+  if (names.empty()) return "none";
+  if (names.size() <= kMostNamesInAMessage) return absl::StrJoin(names, ", ");
+  return absl::StrCat(absl::StrJoin(names.begin(), names.begin() + kMostNamesInAMessage, ", "), ", and ",
+                      names.size() - kMostNamesInAMessage, " more");
+}
+
+absl::Status CheckFields(const v1::Target& target, const ServedModel& model) {
+  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
+  if (lattice == model.sampler->lattice() && target.theory_case() == model.target().theory_case()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("target ", DescribeTarget(target), " has other fields than model ", model.name(), " (",
+                   DescribeTarget(model.target()), "); ask for the target alone, or for a model of that lattice"));
+}
+
+}  // namespace
+
+absl::Status ModelRegistry::LoadStore(const ModelStore& store, const hf_kernels& kernels, int device) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, store.ListModels());
+  for (const std::string& name : names) {
+    auto loaded = LoadOne(store, name, kernels, device);
+    if (loaded.ok()) {
+      Add(*std::move(loaded));
+    } else {
+      Refuse(name, loaded.status());
+    }
+  }
+  return absl::OkStatus();
+}
+
+void ModelRegistry::Add(std::shared_ptr<const ServedModel> model) {
+  Entry entry{std::move(model), ""};
+  const std::string name = entry.model->name();
+  MutexLock lock(&mutex_);
+  std::swap(entries_[name], entry);  // the old model is destroyed after the lock, or by its last stream
+}
+
+void ModelRegistry::Refuse(const std::string& name, const absl::Status& reason) {
+  MutexLock lock(&mutex_);
+  entries_[name] = Entry{nullptr, std::string(reason.message())};
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByName(const std::string& name) const {
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) {
+    std::vector<std::string> names;
+    for (const auto& [known, entry] : entries_) {
+      if (entry.model != nullptr) names.push_back(known);
+    }
+    return absl::NotFoundError(absl::StrCat("no model is named \"", name.substr(0, 64), "\"; models here: ",
+                                            SomeNames(names)));
+  }
+  if (it->second.model == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", name, " is known but was refused: ", it->second.reason, "; publish it again"));
+  }
+  return it->second.model;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByTarget(const v1::Target& target,
+                                                                           const Digest& digest) const {
+  std::shared_ptr<const ServedModel> best;
+  for (auto& model : Ready()) {
+    if (model->target_digest() != digest) continue;
+    if (best == nullptr || model->manifest.card.quality().ess() > best->manifest.card.quality().ess()) best = model;
+  }
+  if (best == nullptr) return NoModelFor(target);
+  return best;
+}
+
+absl::Status ModelRegistry::NoModelFor(const v1::Target& target) const {
+  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
+  std::vector<std::pair<double, std::string>> nearest;
+  for (const auto& model : Ready()) {
+    if (model->target().theory_case() != target.theory_case() || model->sampler->lattice() != lattice) continue;
+    nearest.emplace_back(std::abs(Beta(model->target()) - Beta(target)),
+                         absl::StrCat(model->name(), " (", DescribeTarget(model->target()), ")"));
+  }
+  std::sort(nearest.begin(), nearest.end());
+  if (nearest.size() > kMostNearest) nearest.resize(kMostNearest);
+  std::vector<std::string> names;
+  for (auto& [distance, text] : nearest) names.push_back(std::move(text));
+  const std::string what = absl::StrCat("no model is made for ", DescribeTarget(target));
+  if (names.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, ", and none has its lattice; `haarflow tune` with this target would make one"));
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(what, "; nearest: ", absl::StrJoin(names, ", "),
+                   ". Name one of them to have it reweighted to the target, or make one with `haarflow tune`"));
+}
+
+absl::StatusOr<ResolvedModel> ModelRegistry::Resolve(const ModelQuery& query) const {
+  if (query.model.empty() && query.target == nullptr) {
+    return absl::InvalidArgumentError("a request names a model, or a target, or both; this one has neither");
+  }
+  ResolvedModel found;
+  if (query.target != nullptr) {
+    RETURN_IF_ERROR(Annotate(ValidateTarget(*query.target), "target"));
+    found.target = *query.target;
+    found.target_digest = TargetDigest(found.target);
+  }
+  if (query.model.empty()) {
+    ASSIGN_OR_RETURN(found.model, ByTarget(found.target, found.target_digest));
+  } else {
+    ASSIGN_OR_RETURN(found.model, ByName(query.model));
+    if (query.target != nullptr) {
+      RETURN_IF_ERROR(CheckFields(found.target, *found.model));
+    } else {
+      found.target = found.model->target();
+      found.target_digest = found.model->target_digest();
+    }
+  }
+  if (!query.model_digest.empty()) {
+    ASSIGN_OR_RETURN(const Digest asked, Digest::FromBytes(query.model_digest));
+    if (asked != found.model->digest()) {
+      return absl::FailedPreconditionError(absl::StrCat("model ", found.model->name(), " is served with digest ",
+                                                        found.model->digest().ShortHex(), ", not ", asked.ShortHex(),
+                                                        " as asked for"));
+    }
+  }
+  return found;
+}
+
+std::vector<v1::ModelInfo> ModelRegistry::List() const {
+  std::vector<v1::ModelInfo> list;
+  MutexLock lock(&mutex_);
+  for (const auto& [name, entry] : entries_) {
+    if (entry.model != nullptr) {
+      list.push_back(InfoOf(*entry.model));
+      continue;
+    }
+    v1::ModelInfo& info = list.emplace_back();
+    info.set_name(name);
+    info.set_state(v1::MODEL_STATE_REFUSED);
+    info.set_state_reason(entry.reason);
+  }
+  return list;
+}
+
+std::vector<std::shared_ptr<const ServedModel>> ModelRegistry::Ready() const {
+  std::vector<std::shared_ptr<const ServedModel>> ready;
+  MutexLock lock(&mutex_);
+  for (const auto& [name, entry] : entries_) {
+    if (entry.model != nullptr) ready.push_back(entry.model);
+  }
+  return ready;
+}
+
+v1::ModelInfo InfoOf(const ServedModel& model) {
+  v1::ModelInfo info;
+  info.set_name(model.name());
+  info.set_version(model.manifest.version);
+  info.set_digest(model.digest().Bytes());
+  *info.mutable_target() = model.target();
+  info.set_target_digest(model.target_digest().Bytes());
+  *info.mutable_card() = model.manifest.card;
+  info.set_state(v1::MODEL_STATE_READY);
+  info.set_parameters(model.parameters);
+  return info;
+}
+
+}  // namespace haarflow

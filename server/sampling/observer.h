@@ -1,0 +1,29 @@
+// What the engine tells whoever counts: the seam between sampling and metrics.
+//
+// Lifetime: must outlive every scheduler and task that was given it. Thread-safety: called from several threads; implementations
+// must be thread-safe and must not block.
+#pragma once
+
+#include <cstdint>
+
+#include "server/registry/served_model.h"
+
+namespace haarflow {
+
+class SamplingObserver {
+ public:
+  virtual ~SamplingObserver() = default;
+  // One batch was drawn and handed to its tasks.
+  virtual void OnBatch(const ServedModel& /*model*/, int64_t /*proposals*/, double /*seconds*/) {}
+  // Counts since the task's last report.
+  virtual void OnProgress(const ServedModel& /*model*/, uint64_t /*proposals*/, uint64_t /*accepted*/,
+                          uint64_t /*configurations*/) {}
+  // Proposals that all tasks together could be given now.
+  virtual void OnQueueDepth(int64_t /*proposals*/) {}
+  // A task had its ready chunk waiting for its client for so long.
+  virtual void OnStall(double /*seconds*/) {}
+  virtual void OnStreams(int64_t /*active*/) {}
+  virtual void OnRejected(const char* /*reason*/) {}
+};
+
+}  // namespace haarflow

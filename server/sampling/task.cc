@@ -1,0 +1,55 @@
+#include "server/sampling/task.h"
+
+#include <utility>
+
+namespace haarflow {
+namespace {
+SamplingObserver& Silent() {
+  static SamplingObserver observer;
+  return observer;
+}
+}  // namespace
+
+void WakeSignal::Notify() {
+  MutexLock lock(&mutex_);
+  ++count_;
+  changed_.NotifyAll();
+}
+
+uint64_t WakeSignal::count() {
+  MutexLock lock(&mutex_);
+  return count_;
+}
+
+void WakeSignal::WaitWhile(uint64_t seen, std::chrono::nanoseconds timeout) {
+  MutexLock lock(&mutex_);
+  if (count_ == seen) changed_.WaitFor(&mutex_, timeout);
+}
+
+Task::Task(ResolvedModel resolved) : resolved_(std::move(resolved)), observer_(&Silent()) {}
+
+Task::~Task() {
+  if (release_) release_();
+}
+
+void Task::Attach(std::shared_ptr<WakeSignal> worker, SamplingObserver* observer, std::function<void()> release) {
+  worker_ = std::move(worker);
+  if (observer != nullptr) observer_ = observer;
+  release_ = std::move(release);
+}
+
+void Task::Cancel() {
+  cancelled_.store(true, std::memory_order_release);
+  WakeWorker();
+}
+
+void Task::Drain() {
+  draining_.store(true, std::memory_order_release);
+  WakeWorker();
+}
+
+void Task::WakeWorker() {
+  if (worker_ != nullptr) worker_->Notify();
+}
+
+}  // namespace haarflow

@@ -1,0 +1,3 @@
+foreach(part spec safetensors store)
+  haarflow_test(${part}_test SOURCES ${part}_test.cc DEPS haarflow_model LABELS unit TIMEOUT 60)
+endforeach()
