@@ -139,10 +139,10 @@ double U1Torus::ChargeSquared() const {
 
 double U1Torus::ChargeProbability(int64_t q) const {
   if (volume_ <= 2) return q == 0 ? 1 : 0;
-  // |Q| < V/2, for each of the V angles is within pi. Hence also: Z(theta) is a trigonometric polynomial and the trapezoidal rule with
-  // steps of 1/points in nu is exact up to aliases P(Q + k points), of which none exists beyond V + 1 points and none matters beyond
-  // 16 standard deviations.
-  if (q >= volume_ || -q >= volume_) return 0;
+  // Each of the V angles is within pi of 0, so |Q| < V/2. Hence Z(theta) is a trigonometric polynomial and the trapezoidal rule with
+  // steps of 1/points in nu is exact up to aliases P(Q + k points): beyond V points there are none, beyond 16 standard deviations
+  // none that matters.
+  if (std::llabs(q) > volume_ / 2) return 0;
   const int64_t reach = std::llabs(q) + 24 + static_cast<int64_t>(16 * std::sqrt(ChargeSquared()));
   const int64_t points = std::min(2 * reach, volume_ + 1);
   const std::vector<double> ratio = BesselRatios(beta_);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numbers>
+#include <utility>
 
 #include "core/base/status.h"
 
@@ -29,6 +31,65 @@ double Autocovariance(const std::vector<double>& fluctuation, int64_t t) {
   return sum / static_cast<double>(pairs);
 }
 
+// In-place radix-2 Fourier transform; the size is a power of two.
+void Transform(std::vector<double>* real, std::vector<double>* imaginary) {
+  std::vector<double>& re = *real;
+  std::vector<double>& im = *imaginary;
+  const size_t n = re.size();
+  for (size_t i = 1, j = 0; i < n; ++i) {
+    size_t bit = n >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      std::swap(re[i], re[j]);
+      std::swap(im[i], im[j]);
+    }
+  }
+  std::vector<double> cosine(n / 2), sine(n / 2);
+  for (size_t k = 0; k < n / 2; ++k) {
+    const double phase = -2 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(n);
+    cosine[k] = std::cos(phase);
+    sine[k] = std::sin(phase);
+  }
+  for (size_t half = 1; half < n; half *= 2) {
+    const size_t twiddle_step = n / (2 * half);
+    for (size_t start = 0; start < n; start += 2 * half) {
+      for (size_t k = 0; k < half; ++k) {
+        const size_t a = start + k;
+        const size_t b = a + half;
+        const double c = cosine[k * twiddle_step];
+        const double s = sine[k * twiddle_step];
+        const double t_re = c * re[b] - s * im[b];
+        const double t_im = c * im[b] + s * re[b];
+        re[b] = re[a] - t_re;
+        im[b] = im[a] - t_im;
+        re[a] += t_re;
+        im[a] += t_im;
+      }
+    }
+  }
+}
+
+// Gamma(t) for all t up to N/2 at the cost of two Fourier transforms.
+std::vector<double> AllAutocovariances(const std::vector<double>& fluctuation) {
+  const size_t n = fluctuation.size();
+  const size_t longest = n / 2;
+  size_t padded = 1;
+  while (padded < n + longest + 1) padded *= 2;
+  std::vector<double> re = fluctuation;
+  re.resize(padded, 0.0);
+  std::vector<double> im(padded, 0.0);
+  Transform(&re, &im);
+  for (size_t k = 0; k < padded; ++k) {
+    re[k] = re[k] * re[k] + im[k] * im[k];
+    im[k] = 0;
+  }
+  Transform(&re, &im);  // of a real even function: its own inverse up to the factor
+  std::vector<double> gamma(longest + 1);
+  for (size_t t = 0; t <= longest; ++t) gamma[t] = re[t] / static_cast<double>(padded) / static_cast<double>(n - t);
+  return gamma;
+}
+
 // Gamma(0..W) with the automatic window W of section 3.3: the smallest W >= 1 at which the truncation error exp(-W / tau) falls
 // below the statistical one, tau / sqrt(W N), where tau = S / log((2 tau_int + 1) / (2 tau_int - 1)). At most N/2.
 std::vector<double> WindowedAutocovariance(const std::vector<double>& fluctuation, double s) {
@@ -36,8 +97,12 @@ std::vector<double> WindowedAutocovariance(const std::vector<double>& fluctuatio
   const int64_t longest = static_cast<int64_t>(fluctuation.size()) / 2;
   std::vector<double> gamma = {Autocovariance(fluctuation, 0)};
   double rho_sum = 0;  // tau_int(W) - 1/2
+  // Short windows, the rule, are cheapest term by term; a chain that hardly moves would cost N^2 that way.
+  constexpr int64_t kDirect = 100;
+  std::vector<double> all;
   for (int64_t window = 1; window <= longest; ++window) {
-    gamma.push_back(Autocovariance(fluctuation, window));
+    if (window == kDirect) all = AllAutocovariances(fluctuation);
+    gamma.push_back(window < kDirect ? Autocovariance(fluctuation, window) : all[window]);
     rho_sum += gamma.back() / gamma.front();
     if (rho_sum <= 0) break;  // tau -> 0: nothing is left to sum
     const double tau = s / std::log1p(1 / rho_sum);

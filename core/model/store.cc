@@ -1,7 +1,9 @@
 #include "core/model/store.h"
 
 #include <fcntl.h>
+#include <google/protobuf/util/field_comparator.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/message_differencer.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -189,6 +191,14 @@ uint64_t ParseVersion(const std::string& text) {
 
 // ---------------------------------------------------------------------------------------------------------- manifest
 
+absl::StatusOr<v1::ModelCard> ParseCard(const Json& json) {
+  v1::ModelCard card;
+  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const auto status = google::protobuf::util::JsonStringToMessage(text, &card);  // unknown fields are errors
+  if (!status.ok()) return absl::DataLossError(absl::StrCat("card: ", status.ToString().substr(0, 200)));
+  return card;
+}
+
 absl::StatusOr<Json> CardJson(const v1::ModelCard& card) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -196,18 +206,18 @@ absl::StatusOr<Json> CardJson(const v1::ModelCard& card) {
   std::string text;
   const auto status = google::protobuf::util::MessageToJsonString(card, &text, options);
   Json json = status.ok() ? Json::parse(text, nullptr, false) : Json(Json::value_t::discarded);
-  if (!json.is_object()) {
-    return absl::InvalidArgumentError("the model card cannot be written as JSON; are its strings UTF-8?");
+  // Protobuf's writer drops what JSON cannot hold (bytes that are not UTF-8, unknown fields): only a card that reads
+  // back the same is the card that was given.
+  google::protobuf::util::DefaultFieldComparator numbers;
+  numbers.set_treat_nan_as_equal(true);
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.set_field_comparator(&numbers);
+  const auto back = json.is_object() ? ParseCard(json) : absl::InternalError("");
+  if (!back.ok() || !differencer.Compare(card, *back)) {
+    return absl::InvalidArgumentError(
+        "the model card cannot be kept as JSON: its strings must be UTF-8, its fields known");
   }
   return json;
-}
-
-absl::StatusOr<v1::ModelCard> ParseCard(const Json& json) {
-  v1::ModelCard card;
-  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  const auto status = google::protobuf::util::JsonStringToMessage(text, &card);  // unknown fields are errors
-  if (!status.ok()) return absl::DataLossError(absl::StrCat("card: ", status.ToString().substr(0, 200)));
-  return card;
 }
 
 Json FileJson(uint64_t bytes, const Digest& digest) { return Json{{"bytes", bytes}, {"sha256", digest.Hex()}}; }
@@ -291,13 +301,23 @@ absl::StatusOr<ModelIndex> IndexOf(const Json& json, const std::string& model) {
 
 // ----------------------------------------------------------------------------------------------------------- reading
 
-// What is believed to be there: absent or larger than it should be is as corrupt as altered.
-absl::StatusOr<std::string> ReadPromised(const std::string& path, uint64_t max_bytes) {
+absl::Status DataLoss(const absl::Status& status, const std::string& context) {
+  return absl::DataLossError(absl::StrCat(context, ": ", status.message()));
+}
+
+// A file that may be absent: larger than it may be, or no file at all, is as corrupt as altered. No permission stays no
+// permission.
+absl::StatusOr<std::string> ReadBounded(const std::string& path, uint64_t max_bytes) {
   absl::StatusOr<std::string> content = ReadFile(path, max_bytes);
-  const absl::StatusCode code = content.status().code();
-  const bool broken = code == absl::StatusCode::kNotFound || code == absl::StatusCode::kResourceExhausted ||
-                      code == absl::StatusCode::kInvalidArgument;
+  const bool broken = absl::IsResourceExhausted(content.status()) || absl::IsInvalidArgument(content.status());
   if (broken) return absl::DataLossError(content.status().message());
+  return content;
+}
+
+// A file that must be there, because an index or a manifest says so.
+absl::StatusOr<std::string> ReadPromised(const std::string& path, uint64_t max_bytes) {
+  absl::StatusOr<std::string> content = ReadBounded(path, max_bytes);
+  if (absl::IsNotFound(content.status())) return absl::DataLossError(content.status().message());
   return content;
 }
 
@@ -313,10 +333,6 @@ absl::StatusOr<std::string> ReadVerified(const std::string& path, uint64_t bytes
                                             digest.Hex(), "; restore or republish it"));
   }
   return content;
-}
-
-absl::Status DataLoss(const absl::Status& status, const std::string& context) {
-  return absl::DataLossError(absl::StrCat(context, ": ", status.message()));
 }
 
 // The manifest must be the one that was asked for, not merely a good one.
@@ -590,12 +606,12 @@ absl::StatusOr<std::vector<std::string>> ModelStore::ListModels() const {
 absl::StatusOr<ModelIndex> ModelStore::ReadIndex(const std::string& model) const {
   RETURN_IF_ERROR(ValidateModelName(model));
   const std::string path = absl::StrCat(ModelDirectory(directory_, model), "/", kIndexFile);
-  absl::StatusOr<std::string> text = ReadFile(path, kMaxIndexBytes);
+  absl::StatusOr<std::string> text = ReadBounded(path, kMaxIndexBytes);
   if (absl::IsNotFound(text.status())) {
     return absl::NotFoundError(
         absl::StrCat("no model ", Quoted(model), " in the store ", directory_, ": there is no ", path));
   }
-  if (!text.ok()) return DataLoss(text.status(), path);
+  RETURN_IF_ERROR(text.status());
   absl::StatusOr<ModelIndex> index = ParseIndex(*text, model);
   if (!index.ok()) return Annotate(index.status(), path);
   return index;

@@ -88,7 +88,8 @@ class ModelStore {
   // Writes the next version of spec.name and makes it champion when asked. Verifies what it wrote before the index names it. A left-over
   // of an interrupted publication is never overwritten and never believed. INVALID_ARGUMENT for a spec that does not validate,
   // UNAVAILABLE when another publication of this model holds its lock file (or a crash left it: the message says what to remove),
-  // DATA_LOSS when the present index does not verify. Nothing visible changes unless the call succeeds.
+  // DATA_LOSS when the present index does not verify. A failed call has changed nothing that a reader sees, except when only the
+  // very last fsync failed: then the new index may already be there.
   absl::StatusOr<Manifest> Publish(const std::string& spec_text, const TensorMap& weights, const v1::ModelCard& card,
                                    bool make_champion);
   // Makes `alias` ("champion", "candidate", ...) name `version`, which is verified first. Errors as for Load and Publish.

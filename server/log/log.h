@@ -3,8 +3,8 @@
 //   Log(LogLevel::kInfo, "model loaded", {{"model", "u1-l8-b2"}, {"version", "3"}});
 //   2026-01-01T12:00:00.123Z INFO model loaded model=u1-l8-b2 version=3
 //
-// Values with blanks, quotes or control characters are quoted and escaped, so that a line stays a line. Thread-safe: a line is
-// one write(2).
+// Values with blanks, quotes or control characters are quoted and escaped, so that a line stays a line. Thread-safe: a
+// line is one write(2).
 #pragma once
 
 #include <string>

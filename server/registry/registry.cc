@@ -58,9 +58,9 @@ absl::Status CheckFields(const v1::Target& target, const ServedModel& model) {
   if (lattice == model.sampler->lattice() && target.theory_case() == model.target().theory_case()) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("target ", DescribeTarget(target), " has other fields than model ", model.name(), " (",
-                   DescribeTarget(model.target()), "); ask for the target alone, or for a model of that lattice"));
+  return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
+                                                 model.name(), " (", DescribeTarget(model.target()),
+                                                 "); ask for the target alone, or for a model of that lattice"));
 }
 
 }  // namespace
@@ -98,8 +98,8 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByName(const s
     for (const auto& [known, entry] : entries_) {
       if (entry.model != nullptr) names.push_back(known);
     }
-    return absl::NotFoundError(absl::StrCat("no model is named \"", name.substr(0, 64), "\"; models here: ",
-                                            SomeNames(names)));
+    return absl::NotFoundError(
+        absl::StrCat("no model is named \"", name.substr(0, 64), "\"; models here: ", SomeNames(names)));
   }
   if (it->second.model == nullptr) {
     return absl::FailedPreconditionError(

@@ -1,7 +1,8 @@
 // The models that this server knows: which are served, which were refused and why.
 //
-// A model is READY (verified, laid out for the device, drawn from once) or REFUSED with its reason; a refused model is listed and
-// never served. Lookups hand out shared_ptr<const ServedModel>: replacing a model never disturbs who holds the old one.
+// A model is READY (verified, laid out for the device, drawn from once) or REFUSED with its reason; a refused model is
+// listed and never served. Lookups hand out shared_ptr<const ServedModel>: replacing a model never disturbs who holds
+// the old one.
 //
 // Example: registry.LoadStore(store, kernels, device); auto found = registry.Resolve({.model = "u1-l16-b2"});
 // Thread-safety: thread-safe. Ownership: owns its entries, shared with the streams.
@@ -42,17 +43,18 @@ class ModelRegistry {
   ModelRegistry(const ModelRegistry&) = delete;
   ModelRegistry& operator=(const ModelRegistry&) = delete;
 
-  // Loads the champion of every model of `store`. A model that does not verify is kept as REFUSED; the error is that of the store
-  // as a whole.
+  // Loads the champion of every model of `store`. A model that does not verify is kept as REFUSED; the error is that of
+  // the store as a whole.
   absl::Status LoadStore(const ModelStore& store, const hf_kernels& kernels, int device);
   // Serves `model` under its name, replacing what was there.
   void Add(std::shared_ptr<const ServedModel> model);
   void Refuse(const std::string& name, const absl::Status& reason);
 
   // The model and the target of a request:
-  //   INVALID_ARGUMENT     neither model nor target; a target that is none or of other fields than the model's; a digest of wrong length
-  //   NOT_FOUND            no model of that name (the message names those there are)
-  //   FAILED_PRECONDITION  refused model; another digest than asked for; no model made for that target (names the nearest)
+  //   INVALID_ARGUMENT     neither model nor target; a target that is none or of other fields than the model's; a
+  //   digest of wrong length NOT_FOUND            no model of that name (the message names those there are)
+  //   FAILED_PRECONDITION  refused model; another digest than asked for; no model made for that target (names the
+  //   nearest)
   absl::StatusOr<ResolvedModel> Resolve(const ModelQuery& query) const;
   // NOT_FOUND or FAILED_PRECONDITION as above.
   absl::StatusOr<std::shared_ptr<const ServedModel>> ByName(const std::string& name) const;

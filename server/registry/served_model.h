@@ -1,7 +1,7 @@
 // A model as it is served: what the store says about it and the sampler made of it.
 //
-// Lifetime: immutable and reference-counted. A stream holds its shared_ptr from its first to its last byte, whatever the registry
-// serves meanwhile; the last holder destroys it. Thread-safety: immutable.
+// Lifetime: immutable and reference-counted. A stream holds its shared_ptr from its first to its last byte, whatever
+// the registry serves meanwhile; the last holder destroys it. Thread-safety: immutable.
 #pragma once
 
 #include <memory>

@@ -1,7 +1,8 @@
 // Configurations that wait to be sent: columns and little-endian payload, cut into chunks.
 //
-// Small configurations collect in one segment, which leaves as one chunk. A configuration larger than a chunk is a segment of its
-// own and leaves in parts. Each segment remembers the scan after its last configuration: its resume token.
+// Small configurations collect in one segment, which leaves as one chunk. A configuration larger than a chunk is a
+// segment of its own and leaves in parts. Each segment remembers the scan after its last configuration: its resume
+// token.
 //
 // Thread-safety: none; its owner locks. Ownership: owns its bytes.
 #pragma once
@@ -24,9 +25,7 @@ struct RowFormat {
   bool omit_fields = false;
   int observables = 0;
 
-  int64_t field_bytes() const {
-    return omit_fields ? 0 : links * (precision == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8);
-  }
+  int64_t field_bytes() const { return omit_fields ? 0 : links * (precision == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8); }
   // Columns included: index and multiplicity (varints, at most 10 bytes), log w, log q, S, observables.
   int64_t row_bytes() const { return field_bytes() + 2 * 10 + 3 * 8 + observables * 8; }
 };
@@ -45,7 +44,8 @@ class ChunkBuffer {
  public:
   ChunkBuffer(const RowFormat& format, int64_t max_chunk_bytes);
 
-  // Rows that may wait: one chunk's worth; of configurations larger than a chunk as many as one batch may close, within 16 MiB.
+  // Rows that may wait: one chunk's worth; of configurations larger than a chunk as many as one batch may close, within
+  // 16 MiB.
   int64_t capacity_rows() const { return capacity_rows_; }
   int64_t rows() const { return rows_; }
   int64_t room() const { return capacity_rows_ - rows_; }
@@ -58,8 +58,8 @@ class ChunkBuffer {
   // Takes over everything that `other` (of the same format) holds.
   void Absorb(ChunkBuffer* other);
 
-  // Moves the next chunk into `chunk` (without token and statistics). Returns the scan of the segment if the chunk completes it, else
-  // null; valid until the next call. Must not be empty.
+  // Moves the next chunk into `chunk` (without token and statistics). Returns the scan of the segment if the chunk
+  // completes it, else null; valid until the next call. Must not be empty.
   const Scan* Take(v1::SampleChunk* chunk);
   void Clear();
 

@@ -23,7 +23,8 @@ class BlockingReader {
   BlockingReader(const BlockingReader&) = delete;
   BlockingReader& operator=(const BlockingReader&) = delete;
 
-  // The next message, or null at the end (status() says how it ended) and when `timeout` has passed (DEADLINE_EXCEEDED).
+  // The next message, or null at the end (status() says how it ended) and when `timeout` has passed
+  // (DEADLINE_EXCEEDED).
   std::unique_ptr<Response> Read(std::chrono::milliseconds timeout = std::chrono::minutes(5)) {
     const auto deadline = std::chrono::steady_clock::now() + timeout;
     while (true) {

@@ -1,5 +1,5 @@
-// One Measure stream: observables of a chain (Gamma method) or of weighted proposals (jackknife), evaluated where the fields are.
-// Errors are estimated in the epilogue, off the device's thread.
+// One Measure stream: observables of a chain (Gamma method) or of weighted proposals (jackknife), evaluated where the
+// fields are. Errors are estimated in the epilogue, off the device's thread.
 #pragma once
 
 #include <memory>

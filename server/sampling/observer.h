@@ -1,7 +1,7 @@
 // What the engine tells whoever counts: the seam between sampling and metrics.
 //
-// Lifetime: must outlive every scheduler and task that was given it. Thread-safety: called from several threads; implementations
-// must be thread-safe and must not block.
+// Lifetime: must outlive every scheduler and task that was given it. Thread-safety: called from several threads;
+// implementations must be thread-safe and must not block.
 #pragma once
 
 #include <cstdint>

@@ -16,8 +16,7 @@ constexpr uint64_t kProgressEvery = 4096;
 
 std::unique_ptr<v1::EstimatePartitionFunctionResponse> First(const PartitionTask::Plan& plan) {
   auto response = std::make_unique<v1::EstimatePartitionFunctionResponse>();
-  *response->mutable_header() =
-      StreamHeader(plan.resolved, ReweightedScan(plan.seed, plan.first_index), plan.maximum);
+  *response->mutable_header() = StreamHeader(plan.resolved, ReweightedScan(plan.seed, plan.first_index), plan.maximum);
   return response;
 }
 

@@ -1,4 +1,5 @@
-// One EstimatePartitionFunction stream: log Z to a requested error or number of proposals. Looks at its error only at doublings of n.
+// One EstimatePartitionFunction stream: log Z to a requested error or number of proposals. Looks at its error only at
+// doublings of n.
 #pragma once
 
 #include <memory>
@@ -16,9 +17,9 @@ class PartitionTask final : public ProgressTask<v1::EstimatePartitionFunctionRes
     ResolvedModel resolved;
     uint64_t seed = 0;
     uint64_t first_index = 0;
-    double error = 0;          // 0: none requested
-    uint64_t minimum = 4096;   // first look
-    uint64_t maximum = 0;      // proposals at most
+    double error = 0;         // 0: none requested
+    uint64_t minimum = 4096;  // first look
+    uint64_t maximum = 0;     // proposals at most
   };
   explicit PartitionTask(Plan plan);
 

@@ -1,5 +1,5 @@
-// A stream of progress messages and one result: header first, then at most one progress message waiting (the newest replaces an
-// unread one: a slow reader sees fewer, and never holds the computation), then the result.
+// A stream of progress messages and one result: header first, then at most one progress message waiting (the newest
+// replaces an unread one: a slow reader sees fewer, and never holds the computation), then the result.
 #pragma once
 
 #include <memory>

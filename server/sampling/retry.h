@@ -1,5 +1,5 @@
-// Refusals that say when to come back: google.rpc.RetryInfo as a payload of absl::Status. rpc/ puts payloads into the details of
-// the gRPC status.
+// Refusals that say when to come back: google.rpc.RetryInfo as a payload of absl::Status. rpc/ puts payloads into the
+// details of the gRPC status.
 #pragma once
 
 #include <chrono>

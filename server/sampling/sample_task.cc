@@ -74,7 +74,8 @@ Task::Want SampleTask::Demand() {
   if (stage_ != Stage::kLook) return {};
   const uint64_t index_room = kMaxSampleIndex + 1 - NextIndex(scan_);
   if (index_room == 0) {
-    Fail(absl::OutOfRangeError("the sample indices of this seed, 0 to 2^56 - 1, are used up; continue with another seed"));
+    Fail(absl::OutOfRangeError(
+        "the sample indices of this seed, 0 to 2^56 - 1, are used up; continue with another seed"));
     return {};
   }
   int64_t room = 0;

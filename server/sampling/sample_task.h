@@ -1,8 +1,8 @@
 // One Sample stream: a scan over proposals, its configurations as chunks, each with the token that continues after it.
 //
-// Messages: header, chunks, summary. The open state's field is kept until it closes; after a resume it is drawn again from its name,
-// while its log-weight comes from the token. A chunk leaves as soon as the reader asks and there is a configuration; while the reader
-// is busy the next one fills up, and when it is full the task demands nothing.
+// Messages: header, chunks, summary. The open state's field is kept until it closes; after a resume it is drawn again
+// from its name, while its log-weight comes from the token. A chunk leaves as soon as the reader asks and there is a
+// configuration; while the reader is busy the next one fills up, and when it is full the task demands nothing.
 //
 // Thread-safety and ownership: see Task and StreamTask.
 #pragma once

@@ -13,8 +13,7 @@ absl::StatusOr<ReweightedScan> ReweightedScan::FromToken(const v1::ChainToken& t
   }
   // Sums first, with care for overflow: the counts come from outside.
   if (token.next_index() > kMaxSampleIndex + 1 || token.proposals() > token.next_index() ||
-      token.zero_weights() > token.proposals() ||
-      token.invalid_weights() > token.proposals() - token.zero_weights()) {
+      token.zero_weights() > token.proposals() || token.invalid_weights() > token.proposals() - token.zero_weights()) {
     return absl::InvalidArgumentError("resume token: its counts contradict each other");
   }
   if (std::isnan(token.log_sum_weights()) || std::isnan(token.log_sum_squared_weights()) ||

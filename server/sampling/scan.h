@@ -1,5 +1,5 @@
-// The state of a stream over named proposals: a Metropolis chain, or independent proposals with weights. A copy is a snapshot, and a
-// snapshot is what a resume token holds.
+// The state of a stream over named proposals: a Metropolis chain, or independent proposals with weights. A copy is a
+// snapshot, and a snapshot is what a resume token holds.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace haarflow {
 
-// Proposals first_index, first_index + 1, ... of one seed, each a configuration with its weight. NaN and +inf are counted, not delivered.
+// Proposals first_index, first_index + 1, ... of one seed, each a configuration with its weight. NaN and +inf are
+// counted, not delivered.
 class ReweightedScan {
  public:
   ReweightedScan(uint64_t seed, uint64_t first_index) : seed_(seed), next_index_(first_index) {}

@@ -1,11 +1,12 @@
 // A task whose answers are a stream of messages, pulled by one reader.
 //
-// The reader (a gRPC reactor, or BlockingReader in a process) calls Poll until it says kPending or kEnd; after kPending it is told
-// once, through the notification, when there is something again. A message that Poll gave is "on the wire" until the next Poll:
-// the task prepares at most one more meanwhile. Hence a slow reader slows its own task and no other.
+// The reader (a gRPC reactor, or BlockingReader in a process) calls Poll until it says kPending or kEnd; after kPending
+// it is told once, through the notification, when there is something again. A message that Poll gave is "on the wire"
+// until the next Poll: the task prepares at most one more meanwhile. Hence a slow reader slows its own task and no
+// other.
 //
-// Thread-safety: Poll from one thread at a time. The notification is called from any thread, with no lock of the task held; it may
-// call Poll.
+// Thread-safety: Poll from one thread at a time. The notification is called from any thread, with no lock of the task
+// held; it may call Poll.
 #pragma once
 
 #include <functional>

@@ -3,11 +3,12 @@
 // Call sequence: Attach once; then, on the worker's thread alone, any number of
 //   Demand() -> {seed, first_index, n}     n = 0: it waits for its client, or is finished
 //   Consume(proposals, offset, m)          m <= n of them, the first ones; possibly in several pieces, in order
-// until finished(). Fail may take the place of Consume; the task is finished then. If needs_epilogue() is true when it has finished,
-// Epilogue() is called once, on the scheduler's estimate thread.
+// until finished(). Fail may take the place of Consume; the task is finished then. If needs_epilogue() is true when it
+// has finished, Epilogue() is called once, on the scheduler's estimate thread.
 //
-// Thread-safety: Cancel and Drain may be called from any thread; everything else as said above. Ownership: shared by the worker and
-// the stream's reader; what was reserved for it in the byte budget is given back when the last of them lets go.
+// Thread-safety: Cancel and Drain may be called from any thread; everything else as said above. Ownership: shared by
+// the worker and the stream's reader; what was reserved for it in the byte budget is given back when the last of them
+// lets go.
 #pragma once
 
 #include <atomic>

@@ -17,6 +17,44 @@ struct TileWorkspace {
   void* stage[2];     // [max sites x channels][kTile], float or double
 };
 
+// One convolution with what its derivative needs. `transposed` maps gradients of outputs to gradients of inputs: the same taps seen from
+// the inputs, transposed weights.
+struct TrainStage {
+  hf_stage forward;
+  hf_stage transposed;
+  const int32_t* by_weight_begin;  // [weight_blocks + 1]: the taps that use a block of weights ...
+  const int32_t* by_weight_site;   // ... their output sites
+  const int32_t* by_weight_input;  // ... and their input blocks
+  double* grad_weights;            // [weight_blocks][rows_per_tap][out_channels], added to
+  double* grad_bias;               // [out_channels], added to
+  // What the forward pass leaves for the backward pass, float or double as the layer says, kTile per row:
+  void* before_activation;         // [sites][out_channels]
+  void* output;                    // the same after the activation (the same memory when there is none)
+};
+
+struct TrainLayer {
+  const hf_u1_coupling* layer;
+  const TrainStage* stage;
+  void* features;    // [2 x features]
+  double* angles;    // [active]: active loops before the map
+  double* log_derivatives;  // [active]
+};
+
+struct TrainTile {
+  int32_t links;
+  int32_t layers;
+  const TrainLayer* layer;
+  hf_loops plaquettes;
+  double beta;
+  bool path_gradient;
+  double scale;      // of the gradients: 1 / batch
+  double* angles;    // [links]
+  double* gradient;  // [links]
+  double* score;     // [links]
+  void* grad_rows[2];    // [max rows of any stage or features]
+  double* grad_parameters;  // [max parameters of a circle map]
+};
+
 struct IsaKernels {
   const char* numerics;
   // Prior and layers: links in `work` and log_q[kTile].
@@ -25,6 +63,9 @@ struct IsaKernels {
   void (*density_tile)(const hf_u1_flow& flow, const TileWorkspace& work, double* log_q);
   // -beta sum cos(theta_P) of the links in `work`.
   void (*action_tile)(const hf_u1_flow& flow, double beta, const TileWorkspace& work, double* action);
+  // 16 draws, and the gradient of scale x sum of (log q + S) with respect to all weights, added to grad_weights and grad_bias.
+  // Reparameterisation, or without the score term (path gradient, arXiv:2206.09016): the score of q is transported with the fields.
+  void (*train_tile)(const TrainTile& tile, const uint64_t* seed, const uint64_t* index, double* log_q, double* action);
   // Circle maps on arrays; n is a multiple of kTile, rows of parameters are `stride` apart.
   void (*circle_forward)(int32_t map, int32_t pieces, int64_t n, int64_t stride, const double* x, const double* p, double* y,
                          double* l);

@@ -1,0 +1,146 @@
+#include "client/client.h"
+
+#include <google/protobuf/wrappers.pb.h>
+#include <grpcpp/generic/generic_stub.h>
+
+#include <future>
+
+#include "client/rpc.h"
+#include "client/sample_stream.h"
+#include "core/base/status.h"
+#include "haarflow/v1/sampler.grpc.pb.h"
+
+namespace haarflow {
+namespace {
+
+bool StartsWith(const std::string& text, const std::string& start) { return text.compare(0, start.size(), start) == 0; }
+
+bool IsLoopback(const std::string& address) {
+  return StartsWith(address, "unix:") || StartsWith(address, "127.") || StartsWith(address, "localhost:") ||
+         StartsWith(address, "[::1]:");
+}
+
+absl::Status CheckAddress(const std::string& address) {
+  if (StartsWith(address, "unix:") && address.size() > 5) return absl::OkStatus();
+  const size_t colon = address.find_last_of(':');
+  if (colon != std::string::npos && colon > 0 && colon + 1 < address.size() &&
+      address.find_first_not_of("0123456789", colon + 1) == std::string::npos && address.size() - colon <= 6) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", address, "\" is no server address: give host:port, for example 127.0.0.1:50151, or unix:/path"));
+}
+
+// Reads a stream to its end: the last message, when the call succeeded. `progress` returning false cancels.
+template <typename Response, typename Progress>
+absl::StatusOr<Response> ReadToEnd(grpc::ClientContext* context, std::unique_ptr<grpc::ClientReader<Response>> reader,
+                                   const std::string& address, const Progress& progress) {
+  Response response;
+  Response last;
+  bool any = false;
+  bool stopped = false;
+  while (reader->Read(&response)) {
+    last.Swap(&response);
+    any = true;
+    if (!stopped && progress && !progress(last)) {
+      stopped = true;
+      context->TryCancel();
+    }
+  }
+  const grpc::Status status = reader->Finish();
+  if (stopped) return absl::CancelledError("stopped by the caller");
+  if (!status.ok()) return ToAbsl(status, address);
+  if (!any) return absl::DataLossError(absl::StrCat("the server at ", address, " ended the call without a result"));
+  return last;
+}
+
+}  // namespace
+
+absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
+  if (status.ok()) return absl::OkStatus();
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (code == absl::StatusCode::kUnavailable) {
+    return absl::UnavailableError(absl::StrCat("server at ", address, ": ", status.error_message()));
+  }
+  if (code == absl::StatusCode::kDeadlineExceeded) {
+    return absl::DeadlineExceededError(absl::StrCat("server at ", address, " did not answer in time"));
+  }
+  return absl::Status(code, status.error_message());
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, const ClientOptions& options) {
+  RETURN_IF_ERROR(CheckAddress(address));
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // A restarted server is found soon.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // Retries are ours: they know where the stream was.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // A cluster's http_proxy is not for this machine itself.
+  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return std::unique_ptr<Client>(new Client(address, options, std::move(channel)));
+}
+
+absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + options_.call_deadline);
+  v1::ListModelsResponse response;
+  RETURN_IF_ERROR(ToAbsl(v1::SamplerService::NewStub(channel_)->ListModels(&context, {}, &response), address_));
+  return response;
+}
+
+absl::StatusOr<v1::GetModelResponse> Client::GetModel(const std::string& name) const {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + options_.call_deadline);
+  v1::GetModelRequest request;
+  request.set_name(name);
+  v1::GetModelResponse response;
+  RETURN_IF_ERROR(ToAbsl(v1::SamplerService::NewStub(channel_)->GetModel(&context, request, &response), address_));
+  return response;
+}
+
+absl::Status Client::Sample(const v1::SampleRequest& request, const StreamOptions& options,
+                            const SampleCallback& callback) const {
+  SampleStream stream(v1::SamplerService::NewStub(channel_), address_, request, options);
+  return stream.Run(callback);
+}
+
+absl::StatusOr<v1::MeasureResponse> Client::Measure(const v1::MeasureRequest& request, const StreamOptions& options,
+                                                    const MeasureCallback& progress) const {
+  grpc::ClientContext context;
+  const StopGuard guard(options.stop, &context);
+  return ReadToEnd<v1::MeasureResponse>(&context, v1::SamplerService::NewStub(channel_)->Measure(&context, request), address_,
+                                        progress);
+}
+
+absl::StatusOr<v1::EstimatePartitionFunctionResponse> Client::EstimatePartitionFunction(
+    const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options, const PartitionCallback& progress) const {
+  grpc::ClientContext context;
+  const StopGuard guard(options.stop, &context);
+  return ReadToEnd<v1::EstimatePartitionFunctionResponse>(
+      &context, v1::SamplerService::NewStub(channel_)->EstimatePartitionFunction(&context, request), address_, progress);
+}
+
+absl::StatusOr<bool> Client::IsServing(const std::string& service) const {
+  // HealthCheckRequest { string service = 1 } and HealthCheckResponse { enum status = 1 } have the wire form of these two.
+  grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> stub(channel_);
+  constexpr int kServing = 1;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + options_.call_deadline);
+  google::protobuf::StringValue request;
+  request.set_value(service);
+  google::protobuf::Int32Value response;
+  std::promise<grpc::Status> done;
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                 [&done](const grpc::Status& status) { done.set_value(status); });
+  RETURN_IF_ERROR(ToAbsl(done.get_future().get(), address_));
+  return response.value() == kServing;
+}
+
+}  // namespace haarflow
