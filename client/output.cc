@@ -133,8 +133,10 @@ std::string Table(const std::vector<std::vector<std::string>>& rows, const std::
   for (const auto& row : rows) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(width[i] - row[i].size(), ' ');
-      line += (i > 0 ? "  " : "") + (right[i] ? padding + row[i] : row[i] + padding);
+      if (i > 0) line += "  ";
+      if (right[i]) line.append(width[i] - row[i].size(), ' ');
+      line += row[i];
+      if (!right[i]) line.append(width[i] - row[i].size(), ' ');
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";

@@ -3,10 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -298,6 +301,30 @@ TEST_F(StoreTest, ConcurrentPublishersNeverLoseAVersion) {
   EXPECT_EQ(index->versions.size(), 20);
   EXPECT_EQ(index->generation, 20);
   for (const auto& [version, digest] : index->versions) EXPECT_EQ(store_->Load("m", version)->manifest.digest, digest);
+}
+
+// The real thing: a process that publishes without end is killed at any moment, again and again.
+TEST_F(StoreTest, AKilledPublisherNeverLeavesAHalfModelThatIsBelieved) {
+  std::mt19937_64 random(3);
+  uint64_t generation = MustPublish(0).version;
+  for (int round = 0; round < 40; ++round) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      for (int i = 1;; ++i) (void)store_->Publish(kSpec, Weights(i), Card(), true);
+    }
+    ::usleep(static_cast<useconds_t>(random() % 15000));  // where it dies is meant to be arbitrary
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    fs::remove(Path("m/.lock"));  // the remedy that the error message gives
+    const auto index = store_->ReadIndex("m");
+    ASSERT_TRUE(index.ok()) << index.status();
+    EXPECT_GE(index->generation, generation);
+    generation = index->generation;
+    EXPECT_EQ(index->aliases.at("champion"), index->versions.rbegin()->first);
+    for (const auto& [version, digest] : index->versions) ASSERT_TRUE(store_->Load("m", version).ok()) << version;
+  }
+  EXPECT_GE(MustPublish(1).version, generation + 1);
 }
 
 // --------------------------------------------------------------------------------------------- manifest and index text

@@ -1,0 +1,66 @@
+// The sub-commands. Each prints its whole answer (one JSON document with --json) and returns the exit code, or returns an error and
+// has printed nothing on stdout.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/client.h"
+#include "client/output.h"
+#include "haarflow/v1/sampler.pb.h"
+
+namespace haarflow {
+
+// What to draw from: common to sample, measure and logz.
+struct DrawOptions {
+  std::string model;
+  uint64_t count = 0;  // 0: not given
+  std::optional<uint64_t> seed;
+  uint64_t first_index = 0;
+  std::optional<double> beta;  // of another target than the model's own
+  bool require_reliable = false;
+};
+
+struct SampleOptions {
+  DrawOptions draw;
+  std::string output;  // empty: observables only
+  std::optional<v1::SampleMode> mode;
+  std::optional<uint64_t> burn_in;
+  bool float32 = false;
+  std::vector<std::string> observables;
+  bool resume = false;
+  bool force = false;
+};
+
+struct MeasureOptions {
+  DrawOptions draw;
+  v1::SampleMode mode = v1::SAMPLE_MODE_METROPOLIS;
+  std::vector<std::string> observables;
+  std::optional<uint64_t> burn_in;
+};
+
+struct LogZOptions {
+  DrawOptions draw;
+  double error = 0;
+};
+
+absl::StatusOr<ExitCode> RunModels(const Globals& globals);
+absl::StatusOr<ExitCode> RunModel(const Globals& globals, const std::string& name, bool spec_only);
+absl::StatusOr<ExitCode> RunHealthcheck(const Globals& globals, const std::string& model);
+absl::StatusOr<ExitCode> RunSample(const Globals& globals, const SampleOptions& options, const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions& options, const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& options, const std::stop_token& stop);
+
+// Shared by the commands.
+absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals);
+// The model's target with another beta.
+absl::StatusOr<v1::Target> TargetWithBeta(const v1::Target& target, double beta);
+ExitCode CodeForQuality(const v1::EnsembleQuality& quality, bool require_reliable);
+// "u1-l16-b2 version 3, U(1) Wilson, beta = 2, 16x16, seed 7"
+std::string DescribeRun(const v1::SampleHeader& header);
+
+}  // namespace haarflow

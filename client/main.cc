@@ -1,0 +1,131 @@
+// The command line: haarflow [--server ADDR] [--json] [--no-progress] COMMAND.
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "client/commands.h"
+#include "client/interrupt.h"
+
+namespace haarflow {
+namespace {
+
+constexpr char kDefaultServer[] = "127.0.0.1:50151";
+
+const std::map<std::string, v1::SampleMode> kModes = {{"metropolis", v1::SAMPLE_MODE_METROPOLIS},
+                                                      {"reweighted", v1::SAMPLE_MODE_REWEIGHTED}};
+
+struct CommandLine {
+  Globals globals;
+  std::string model;
+  bool spec = false;
+  std::string health_model;
+  std::string mode;
+  SampleOptions sample;
+  MeasureOptions measure;
+  LogZOptions log_z;
+};
+
+CLI::Option* AddMode(CLI::App* command, std::string* mode) {
+  return command->add_option("--mode", *mode, "metropolis: states of a chain, with multiplicities; reweighted: independent, weighted")
+      ->check(CLI::IsMember({"metropolis", "reweighted"}));
+}
+
+void AddDraw(CLI::App* command, DrawOptions* draw, const std::string& count_help) {
+  command->add_option("model", draw->model, "Name of a model, see `haarflow models`")->required();
+  command->add_option("-n,--count", draw->count, count_help)->check(CLI::PositiveNumber);
+  command->add_option("--seed", draw->seed, "64 bits; drawn by the server when not given, and reported");
+  command->add_option("--first-index", draw->first_index, "First proposal of the seed to look at");
+  command->add_option("--beta", draw->beta, "Be exact for another coupling than the model's own");
+  command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
+}
+
+void AddSample(CLI::App* app, CommandLine* line) {
+  CLI::App* command = app->add_subcommand("sample", "Draw exact configurations into a file");
+  SampleOptions* options = &line->sample;
+  AddDraw(command, &options->draw, "Configurations to draw: chain steps, or weighted proposals");
+  command->add_option("-o,--output", options->output, "FILE.h5, FILE.hdf5 or FILE.npy; without it, observables alone");
+  AddMode(command, &line->mode);
+  command->add_option("--burn-in", options->burn_in, "Chain steps before the first one delivered");
+  command->add_flag("--float32", options->float32, "Fields rounded to float32");
+  command->add_option("--observables", options->observables, "Values to store for each configuration: a,b,...")->delimiter(',');
+  command->add_flag("--resume", options->resume, "Go on with an interrupted run, or extend a finished HDF5 file to -n");
+  command->add_flag("--force", options->force, "Replace an existing file");
+}
+
+void AddEstimates(CLI::App* app, CommandLine* line) {
+  CLI::App* log_z = app->add_subcommand("logz", "Estimate the partition function: log Z");
+  AddDraw(log_z, &line->log_z.draw, "Proposals, or their upper bound with --error");
+  log_z->add_option("--error", line->log_z.error, "Stop when the error of log Z is below")->check(CLI::PositiveNumber);
+
+  CLI::App* measure = app->add_subcommand("measure", "Expectation values, computed by the server");
+  AddDraw(measure, &line->measure.draw, "Chain steps, or weighted proposals (10000)");
+  measure->add_option("observables", line->measure.observables, "plaquette, charge_squared, wilson_loop_2x2, ...")->required();
+  AddMode(measure, &line->mode);
+  measure->add_option("--burn-in", line->measure.burn_in, "Chain steps before the first one that counts");
+}
+
+void Describe(CLI::App* app, CommandLine* line) {
+  app->description("Exact lattice field configurations on demand.");
+  app->footer(kExitCodeHelp);
+  app->set_version_flag("--version", "haarflow " HAARFLOW_VERSION);
+  app->require_subcommand(1);
+  app->fallthrough();
+  const char* server = std::getenv("HAARFLOW_SERVER");
+  line->globals.server = server != nullptr && *server != '\0' ? server : kDefaultServer;
+  app->add_option("--server", line->globals.server, "host:port or unix:/path; else $HAARFLOW_SERVER")->capture_default_str();
+  app->add_flag("--json", line->globals.json, "One JSON document on stdout, errors too");
+  app->add_flag("!--no-progress", line->globals.progress, "No progress bar (there is none anyway when stderr is no terminal)");
+  app->add_subcommand("models", "List the models of the server");
+  CLI::App* model = app->add_subcommand("model", "Show a model: what it is, how it was made, how good it is");
+  model->add_option("name", line->model, "Name of the model")->required();
+  model->add_flag("--spec", line->spec, "Print its spec, as stored");
+  AddSample(app, line);
+  AddEstimates(app, line);
+  CLI::App* health = app->add_subcommand("healthcheck", "Exit with 0 when the server, or one of its models, is serving");
+  health->add_option("--model", line->health_model, "Name of a model");
+}
+
+absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const std::stop_token& stop) {
+  if (!line->mode.empty()) {
+    line->sample.mode = kModes.at(line->mode);
+    line->measure.mode = kModes.at(line->mode);
+  }
+  if (app.got_subcommand("models")) return RunModels(line->globals);
+  if (app.got_subcommand("model")) return RunModel(line->globals, line->model, line->spec);
+  if (app.got_subcommand("sample")) return RunSample(line->globals, line->sample, stop);
+  if (app.got_subcommand("logz")) return RunLogZ(line->globals, line->log_z, stop);
+  if (app.got_subcommand("measure")) return RunMeasure(line->globals, line->measure, stop);
+  return RunHealthcheck(line->globals, line->health_model);
+}
+
+bool WantsJson(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--json") == 0) return true;
+  }
+  return false;
+}
+
+int Main(int argc, char** argv) {
+  const Interrupt interrupt;
+  CLI::App app;
+  CommandLine line;
+  Describe(&app, &line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);  // --help, --version
+    PrintError(absl::InvalidArgumentError(std::string(error.what()) + "; see `haarflow --help`"), WantsJson(argc, argv));
+    return kExitUsage;
+  }
+  const auto code = Dispatch(app, &line, interrupt.token());
+  if (!code.ok()) PrintError(code.status(), line.globals.json);
+  const int result = code.ok() ? *code : ExitCodeOf(code.status());
+  // A full disk or a closed pipe behind stdout is no success.
+  return std::fflush(stdout) != 0 && result == kExitOk ? kExitLocalFile : result;
+}
+
+}  // namespace
+}  // namespace haarflow
+
+int main(int argc, char** argv) { return haarflow::Main(argc, argv); }
