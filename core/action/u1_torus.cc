@@ -14,8 +14,8 @@ namespace {
 using std::numbers::pi;
 
 // r_n = I_n(beta) / I_0(beta), n = 0, 1, ..., until they are below 1e-30. From the continued fraction of the ratios,
-// I_{n+1} / I_n = 1 / (2 (n + 1) / beta + I_{n+2} / I_{n+1}), evaluated downward: every term is positive, so it is stable, and
-// nothing grows like exp(beta).
+// I_{n+1} / I_n = 1 / (2 (n + 1) / beta + I_{n+2} / I_{n+1}), evaluated downward: every term is positive, so it is
+// stable, and nothing grows like exp(beta).
 std::vector<double> BesselRatios(double beta) {
   const int terms = 48 + static_cast<int>(12 * std::sqrt(beta));
   std::vector<double> step(terms, 0.0);  // I_{n+1} / I_n
@@ -46,8 +46,8 @@ double ReducedZ(const std::vector<double>& ratio, int64_t volume) {
 
 int Sign(int64_t n) { return n % 2 == 0 ? 1 : -1; }
 
-// e^{beta cos p} = sum_m I_m e^{imp}, hence c(nu) = sum_m I_m sinc(nu - m) with sinc(x) = sin(pi x) / (pi x): as many terms as the
-// Bessel functions have, exact for every real nu. All three divided by I_0, at an integer nu = n:
+// e^{beta cos p} = sum_m I_m e^{imp}, hence c(nu) = sum_m I_m sinc(nu - m) with sinc(x) = sin(pi x) / (pi x): as many
+// terms as the Bessel functions have, exact for every real nu. All three divided by I_0, at an integer nu = n:
 struct CharacterJet {
   double value;
   double first;
@@ -139,9 +139,9 @@ double U1Torus::ChargeSquared() const {
 
 double U1Torus::ChargeProbability(int64_t q) const {
   if (volume_ <= 2) return q == 0 ? 1 : 0;
-  // Each of the V angles is within pi of 0, so |Q| < V/2. Hence Z(theta) is a trigonometric polynomial and the trapezoidal rule with
-  // steps of 1/points in nu is exact up to aliases P(Q + k points): beyond V points there are none, beyond 16 standard deviations
-  // none that matters.
+  // Each of the V angles is within pi of 0, so |Q| < V/2. Hence Z(theta) is a trigonometric polynomial and the
+  // trapezoidal rule with steps of 1/points in nu is exact up to aliases P(Q + k points): beyond V points there are
+  // none, beyond 16 standard deviations none that matters.
   if (std::llabs(q) > volume_ / 2) return 0;
   const int64_t reach = std::llabs(q) + 24 + static_cast<int64_t>(16 * std::sqrt(ChargeSquared()));
   const int64_t points = std::min(2 * reach, volume_ + 1);
@@ -159,7 +159,8 @@ double U1Torus::ChargeProbability(int64_t q) const {
       size += std::abs(term);
     }
     // c(nu)^V falls at least like nu^-V: the rest is less than this block times nu / (V - 1).
-    if (size * static_cast<double>(block + 1) < kNegligible * static_cast<double>(points) * static_cast<double>(volume_ - 1)) {
+    if (size * static_cast<double>(block + 1) <
+        kNegligible * static_cast<double>(points) * static_cast<double>(volume_ - 1)) {
       break;
     }
   }

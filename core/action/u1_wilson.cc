@@ -6,8 +6,9 @@
 namespace haarflow {
 namespace {
 
-// to[x] += factor * from[x + steps mu] for all sites x, 0 <= steps < extent(mu). In memory a shift along one axis is a cyclic
-// rotation inside blocks of (extent x stride) sites: two contiguous runs per block, no index arithmetic per site.
+// to[x] += factor * from[x + steps mu] for all sites x, 0 <= steps < extent(mu). In memory a shift along one axis is a
+// cyclic rotation inside blocks of (extent x stride) sites: two contiguous runs per block, no index arithmetic per
+// site.
 void AddShifted(const Lattice& lattice, const double* from, int mu, int64_t steps, double factor, double* to) {
   int64_t stride = 1;
   for (int direction = 0; direction < mu; ++direction) stride *= lattice.extent(direction);
@@ -66,7 +67,8 @@ void U1WilsonGradient(const Lattice& lattice, double beta, const double* links, 
       for (double& s : sine) s = beta * std::sin(s);
       double* g_mu = gradient + lattice.Link(mu, 0);
       double* g_nu = gradient + lattice.Link(nu, 0);
-      // Every link is in two plaquettes of the plane: with + as the bottom (left) edge of one, with - as the top (right) of the other.
+      // Every link is in two plaquettes of the plane: with + as the bottom (left) edge of one, with - as the top
+      // (right) of the other.
       for (int64_t x = 0; x < volume; ++x) {
         g_mu[x] += sine[x];
         g_nu[x] -= sine[x];

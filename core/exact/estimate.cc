@@ -90,8 +90,9 @@ std::vector<double> AllAutocovariances(const std::vector<double>& fluctuation) {
   return gamma;
 }
 
-// Gamma(0..W) with the automatic window W of section 3.3: the smallest W >= 1 at which the truncation error exp(-W / tau) falls
-// below the statistical one, tau / sqrt(W N), where tau = S / log((2 tau_int + 1) / (2 tau_int - 1)). At most N/2.
+// Gamma(0..W) with the automatic window W of section 3.3: the smallest W >= 1 at which the truncation error exp(-W /
+// tau) falls below the statistical one, tau / sqrt(W N), where tau = S / log((2 tau_int + 1) / (2 tau_int - 1)). At
+// most N/2.
 std::vector<double> WindowedAutocovariance(const std::vector<double>& fluctuation, double s) {
   const double n = static_cast<double>(fluctuation.size());
   const int64_t longest = static_cast<int64_t>(fluctuation.size()) / 2;
@@ -136,7 +137,8 @@ Jackknife JackknifeOf(double all, const std::vector<double>& leave_out) {
   return {b * all - (b - 1) * mean, std::sqrt((b - 1) / b * sum)};
 }
 
-// out[j] = combination of all value[i] with i != j, from both ends: no subtraction, hence no cancellation when one dominates.
+// out[j] = combination of all value[i] with i != j, from both ends: no subtraction, hence no cancellation when one
+// dominates.
 template <typename T, typename Combine>
 std::vector<T> LeaveOneOut(const std::vector<T>& value, T zero, Combine combine) {
   std::vector<T> out(value.size(), zero);

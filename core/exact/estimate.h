@@ -18,8 +18,8 @@ struct ChainEstimate {
   int64_t window = 0;
 };
 
-// The Gamma method (Wolff, hep-lat/0306017) for a single chain of a primary observable, automatic window with parameter S
-// (sections 3.1 and 3.3), bias-corrected. A constant chain has error 0 and tau_int 0.5. INVALID_ARGUMENT with fewer
+// The Gamma method (Wolff, hep-lat/0306017) for a single chain of a primary observable, automatic window with parameter
+// S (sections 3.1 and 3.3), bias-corrected. A constant chain has error 0 and tau_int 0.5. INVALID_ARGUMENT with fewer
 // than 8 values or with one that is not finite.
 absl::StatusOr<ChainEstimate> GammaMethod(absl::Span<const double> chain, double s = 1.5);
 
@@ -31,9 +31,11 @@ struct WeightedEstimate {
   double error = 0;
 };
 // sum w O / sum w with w = exp(log_weight), jackknife error over `bins` bins of equal size (the mean is the plain
-// ratio; samples are independent, so bins are interleaved). log w = -inf is weight 0; others must be finite. The error is +inf when
-// one bin holds all of the weight. INVALID_ARGUMENT for other weights, values that are not finite, n < 2, or no weight at all.
-absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight, int bins = 128);
+// ratio; samples are independent, so bins are interleaved). log w = -inf is weight 0; others must be finite. The error
+// is +inf when one bin holds all of the weight. INVALID_ARGUMENT for other weights, values that are not finite, n < 2,
+// or no weight at all.
+absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight,
+                                              int bins = 128);
 
 // log Z = log mean w from a stream of log-weights: constant memory, jackknife over kBins interleaved bins.
 class PartitionEstimator {
@@ -42,8 +44,8 @@ class PartitionEstimator {
   PartitionEstimator();
   void Add(double log_weight);
   const WeightStatistics& weights() const { return all_; }
-  double LogZ() const;            // jackknife bias-corrected
-  double LogZError() const;       // +inf with fewer than 2 * kBins samples
+  double LogZ() const;       // jackknife bias-corrected
+  double LogZError() const;  // +inf with fewer than 2 * kBins samples
   double MeanLogWeight() const { return all_.MeanLogWeight(); }
   double MeanLogWeightError() const;
 
@@ -55,8 +57,8 @@ class PartitionEstimator {
   uint64_t next_bin_ = 0;
 };
 
-// Decides when an estimate with a requested error may stop: only at n = minimum, 2 x minimum, 4 x minimum, ... and at `maximum`.
-// (Looking at every n and stopping at the first lucky one biases the error low.)
+// Decides when an estimate with a requested error may stop: only at n = minimum, 2 x minimum, 4 x minimum, ... and at
+// `maximum`. (Looking at every n and stopping at the first lucky one biases the error low.)
 class DoublingStop {
  public:
   DoublingStop(uint64_t minimum, uint64_t maximum, double requested_error);

@@ -1,9 +1,9 @@
 // Independence Metropolis as a scan over named proposals, with a state that fits in a token.
 //
 // The chain looks at proposals first_index, first_index + 1, ... of one seed. Proposal i replaces the open state s when
-// log u_i <= log w_i - log w_s, u_i in (0, 1] from Noise{seed, kAccept, i, 0}. The first proposal with a finite log w opens the
-// chain; proposals before it make no step. NaN and +inf weights are never accepted. A configuration closes when the next is
-// accepted; it is then delivered once, with its multiplicity.
+// log u_i <= log w_i - log w_s, u_i in (0, 1] from Noise{seed, kAccept, i, 0}. The first proposal with a finite log w
+// opens the chain; proposals before it make no step. NaN and +inf weights are never accepted. A configuration closes
+// when the next is accepted; it is then delivered once, with its multiplicity.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ class MetropolisChain {
 
   // Looks at proposal next_index(), whose log-weight is given. Does nothing once exhausted().
   Event Look(double log_weight);
-  // Delivers the open state with the steps not yet delivered, as at the end of a stream; nothing if there are none. The state
-  // stays open: it continues, and its later steps are delivered in a later part.
+  // Delivers the open state with the steps not yet delivered, as at the end of a stream; nothing if there are none. The
+  // state stays open: it continues, and its later steps are delivered in a later part.
   std::optional<Closed> Flush();
 
   uint64_t seed() const { return seed_; }
@@ -75,8 +75,8 @@ class MetropolisChain {
   WeightStatistics weights_;
 };
 
-// Resume tokens on the wire (proto/haarflow/v1/token.proto). Parse: INVALID_ARGUMENT when it is no token at all, DATA_LOSS when it
-// was altered or cut. At most 64 KiB.
+// Resume tokens on the wire (proto/haarflow/v1/token.proto). Parse: INVALID_ARGUMENT when it is no token at all,
+// DATA_LOSS when it was altered or cut. At most 64 KiB.
 std::string SerializeToken(const v1::ChainToken& token);
 absl::StatusOr<v1::ChainToken> ParseToken(const std::string& bytes);
 

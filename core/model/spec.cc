@@ -57,16 +57,19 @@ absl::Status CheckCount(const std::string& path, int count, int low, int high) {
   return Bad(path, " has ", count, " entries; ", low, "..", high, " are supported");
 }
 
+// How many bytes follow the first byte of a UTF-8 character; -1 for a byte that begins none.
+int ContinuationBytes(uint8_t lead) {
+  if (lead < 0x80) return 0;
+  if (lead < 0xC2 || lead > 0xF4) return -1;
+  return lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
+}
+
 // Well-formed UTF-8: anything else could be stored but neither sent as a proto3 string nor written as JSON.
 bool IsUtf8(const std::string& text) {
   size_t i = 0;
   while (i < text.size()) {
     const auto lead = static_cast<uint8_t>(text[i]);
-    const int extra = lead < 0x80                   ? 0
-                      : lead >= 0xC2 && lead < 0xE0 ? 1
-                      : lead >= 0xE0 && lead < 0xF0 ? 2
-                      : lead >= 0xF0 && lead < 0xF5 ? 3
-                                                    : -1;
+    const int extra = ContinuationBytes(lead);
     if (extra < 0 || text.size() - i <= static_cast<size_t>(extra)) return false;
     uint32_t code = extra == 0 ? lead : lead & (0x3F >> extra);
     for (int k = 1; k <= extra; ++k) {

@@ -29,7 +29,8 @@ absl::StatusOr<Lattice> LatticeOf(const v1::Target& target) {
   return Lattice::Create({target.lattice().shape().begin(), target.lattice().shape().end()});
 }
 
-// A decimal integer in the one way it is written: no sign but '-', no leading zero. Two spellings would be two names of one thing.
+// A decimal integer in the one way it is written: no sign but '-', no leading zero. Two spellings would be two names of
+// one thing.
 std::optional<int64_t> ParseInteger(absl::string_view text) {
   int64_t value = 0;
   if (!absl::SimpleAtoi(text, &value) || absl::StrCat(value) != text) return std::nullopt;
@@ -47,8 +48,9 @@ double SumOfCosines(const double* angles, int64_t n) {
   return (partial[0] + partial[1]) + (partial[2] + partial[3]);
 }
 
-// Q = (1/2pi) sum_P arg(e^{i theta_P}). With arg = theta_P - 2 pi floor(theta_P / 2 pi + 1/2), which is in [-pi, pi), and
-// sum_P theta_P = 0 because every link enters twice with opposite signs: Q = -sum_P floor(theta_P / 2 pi + 1/2), an integer.
+// Q = (1/2pi) sum_P arg(e^{i theta_P}). With arg = theta_P - 2 pi floor(theta_P / 2 pi + 1/2), which is in [-pi, pi),
+// and sum_P theta_P = 0 because every link enters twice with opposite signs: Q = -sum_P floor(theta_P / 2 pi + 1/2), an
+// integer.
 int64_t Charge(const double* angles, int64_t n) {
   int64_t windings = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -80,14 +82,15 @@ absl::StatusOr<ObservableSet::Entry> ObservableSet::Parse(const Lattice& lattice
     const auto t = sides.size() == 2 ? ParseInteger(sides[1]) : std::nullopt;
     if (r && t) {
       const int64_t smallest = *std::min_element(lattice.shape().begin(), lattice.shape().end());
-      if (std::min(*r, *t) >= 1 && std::max(*r, *t) < smallest) return Entry{.kind = Kind::kWilsonLoop, .r = *r, .t = *t};
-      return absl::InvalidArgumentError(absl::StrCat("observable '", name, "' does not fit: sides are 1..", smallest - 1,
-                                                     " on the lattice ", lattice.ToString()));
+      if (std::min(*r, *t) >= 1 && std::max(*r, *t) < smallest)
+        return Entry{.kind = Kind::kWilsonLoop, .r = *r, .t = *t};
+      return absl::InvalidArgumentError(absl::StrCat("observable '", name, "' does not fit: sides are 1..",
+                                                     smallest - 1, " on the lattice ", lattice.ToString()));
     }
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("observable '", name.substr(0, 80),
-                   "' is unknown; known are plaquette, wilson_loop_RxT, charge, charge_squared, charge_probability_q, action"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "observable '", name.substr(0, 80),
+      "' is unknown; known are plaquette, wilson_loop_RxT, charge, charge_squared, charge_probability_q, action"));
 }
 
 absl::StatusOr<ObservableSet> ObservableSet::Create(const v1::Target& target, const std::vector<std::string>& names) {
@@ -124,8 +127,8 @@ ObservableSet::Sums ObservableSet::PlaquetteSums(const double* links, double* an
   return sums;
 }
 
-// (1 / (V d (d - 1))) sum over x and ordered pairs mu != nu of cos(angle of the R x T loop). The T x R loop of (nu, mu) is the R x T
-// loop of (mu, nu) reversed: for R = T, mu < nu is enough.
+// (1 / (V d (d - 1))) sum over x and ordered pairs mu != nu of cos(angle of the R x T loop). The T x R loop of (nu, mu)
+// is the R x T loop of (mu, nu) reversed: for R = T, mu < nu is enough.
 double ObservableSet::WilsonLoop(const double* links, const Entry& entry, double* angles) const {
   double sum = 0;
   int64_t planes = 0;

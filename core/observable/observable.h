@@ -1,8 +1,8 @@
 // Observables by name, for U(1) link fields.
 //
 //   plaquette              (1/N_P) sum_P cos theta_P, 1 on the cold field
-//   wilson_loop_RxT        mean of cos over all R x T rectangles: R links along mu, T along nu, every pair mu != nu, every site
-//                          (1 <= R, T, and both below the smallest extent)
+//   wilson_loop_RxT        mean of cos over all R x T rectangles: R links along mu, T along nu, every pair mu != nu,
+//                          every site (1 <= R, T, and both below the smallest extent)
 //   charge                 Q = (1/2pi) sum_P arg(e^{i theta_P}), arg in [-pi, pi): an integer; two dimensions only
 //   charge_squared         Q^2
 //   charge_probability_q   1 where Q = q, else 0 (q may be negative)
@@ -21,7 +21,8 @@ namespace haarflow {
 
 class ObservableSet {
  public:
-  // INVALID_ARGUMENT for a name that is unknown, malformed, duplicated, or not defined on this lattice; at most 64 names.
+  // INVALID_ARGUMENT for a name that is unknown, malformed, duplicated, or not defined on this lattice; more
+  // than 64 names.
   static absl::StatusOr<ObservableSet> Create(const v1::Target& target, const std::vector<std::string>& names);
 
   const std::vector<std::string>& names() const { return names_; }
@@ -37,7 +38,8 @@ class ObservableSet {
     int64_t t = 0;
     int64_t q = 0;
   };
-  // What one configuration is reduced to before any entry is filled in: shared by plaquette, action, charge and its functions.
+  // What one configuration is reduced to before any entry is filled in: shared by plaquette, action, charge and its
+  // functions.
   struct Sums {
     double cosines = 0;  // sum_P cos theta_P
     int64_t charge = 0;  // 2 dimensions only

@@ -73,7 +73,7 @@ void DeviceWorker::Run() {
     RunBatch(next->second);
   }
   for (const auto& task : tasks_) {
-    if (!task->finished()) task->Fail(absl::UnavailableError("the server is shutting down"));
+    if (!task->finished() || task->needs_epilogue()) task->Fail(absl::UnavailableError("the server is shutting down"));
   }
   tasks_.clear();
 }

@@ -22,7 +22,8 @@ class SamplingObserver {
   virtual void OnQueueDepth(int64_t /*proposals*/) {}
   // A task had its ready chunk waiting for its client for so long.
   virtual void OnStall(double /*seconds*/) {}
-  virtual void OnStreams(int64_t /*active*/) {}
+  // +1: a stream was admitted; -1: it is gone.
+  virtual void OnStreams(int /*change*/) {}
   virtual void OnRejected(const char* /*reason*/) {}
 };
 

@@ -45,19 +45,22 @@ absl::Status Scheduler::Reserve(int64_t bytes) {
                                                    options_.byte_budget,
                                                    " for all streams; ask for less, or raise --byte-budget"));
   }
-  int64_t streams = 0;
+  bool full = false;
+  bool reserved = false;
   {
     MutexLock lock(&budget_->mutex);
-    if (budget_->streams < options_.max_streams && budget_->bytes + bytes <= options_.byte_budget) {
+    full = budget_->streams >= options_.max_streams;
+    if (!full && budget_->bytes + bytes <= options_.byte_budget) {
       budget_->bytes += bytes;
-      streams = ++budget_->streams;
+      ++budget_->streams;
+      reserved = true;
     }
   }
-  if (streams > 0) {
-    if (options_.observer != nullptr) options_.observer->OnStreams(streams);
+  if (reserved) {
+    if (options_.observer != nullptr) options_.observer->OnStreams(+1);
     return absl::OkStatus();
   }
-  if (active_streams() >= options_.max_streams) {
+  if (full) {
     return Refuse("streams",
                   absl::StrCat("the server already has its ", options_.max_streams, " streams; come back later"));
   }
@@ -73,13 +76,12 @@ absl::Status Scheduler::Submit(std::shared_ptr<Task> task) {
   const int64_t bytes = task->reservation_bytes();
   if (absl::Status status = Reserve(bytes); !status.ok()) return status;
   task->Attach(worker_->signal(), options_.observer, [budget = budget_, bytes, observer = options_.observer] {
-    int64_t streams = 0;
     {
       MutexLock lock(&budget->mutex);
       budget->bytes -= bytes;
-      streams = --budget->streams;
+      --budget->streams;
     }
-    if (observer != nullptr) observer->OnStreams(streams);
+    if (observer != nullptr) observer->OnStreams(-1);
   });
   worker_->Add(std::move(task));
   return absl::OkStatus();

@@ -26,7 +26,8 @@ TEST(PerfectSampler, AgreesWithTheExactSolution) {
     double beta;
     int samples;
   };
-  for (const Case& c : {Case{{8, 8}, 2, 20000}, Case{{4, 7}, 3, 20000}, Case{{16, 16}, 5, 3000}, Case{{3, 3}, 0.7, 20000}}) {
+  for (const Case& c :
+       {Case{{8, 8}, 2, 20000}, Case{{4, 7}, 3, 20000}, Case{{16, 16}, 5, 3000}, Case{{3, 3}, 0.7, 20000}}) {
     std::mt19937_64 random(11);
     const v1::Target target = TargetOf(c.shape, c.beta);
     const std::vector<std::string> names = {"plaquette",       "charge",          "charge_squared",

@@ -86,7 +86,8 @@ double PlaquetteSum(const Shape& shape, const Field& links) {
   double sum = 0;
   for (int64_t x = 0; x < Volume(shape); ++x) {
     for (int mu = 0; mu < dims; ++mu) {
-      for (int nu = mu + 1; nu < dims; ++nu) sum += std::cos(LoopAngle(shape, links, Coordinates(shape, x), mu, nu, 1, 1));
+      for (int nu = mu + 1; nu < dims; ++nu)
+        sum += std::cos(LoopAngle(shape, links, Coordinates(shape, x), mu, nu, 1, 1));
     }
   }
   return sum;
@@ -147,8 +148,8 @@ Field PerfectSample2d(const Shape& shape, double beta, std::mt19937_64* random) 
   const auto x_link = [&](int64_t y, int64_t x) -> double& { return links[y * nx + x]; };
   const auto y_link = [&](int64_t y, int64_t x) -> double& { return links[nx * ny + y * nx + x]; };
 
-  // theta_P(x, y) = theta_x(x, y) + theta_y(x + 1, y) - theta_x(x, y + 1) - theta_y(x, y). With theta_y = 0 except in the top row,
-  // theta_x of row y + 1 follows from row y; the top row's plaquettes close through its theta_y.
+  // theta_P(x, y) = theta_x(x, y) + theta_y(x + 1, y) - theta_x(x, y + 1) - theta_y(x, y). With theta_y = 0 except in
+  // the top row, theta_x of row y + 1 follows from row y; the top row's plaquettes close through its theta_y.
   for (int64_t y = 0; y + 1 < ny; ++y) {
     for (int64_t x = 0; x < nx; ++x) x_link(y + 1, x) = x_link(y, x) - plaquettes[y * nx + x];
   }

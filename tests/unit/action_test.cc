@@ -27,6 +27,7 @@ struct Exact {
   double probability[5];
 };
 // Computed independently in higher precision; every digit shown is converged.
+// clang-format off
 const Exact kExact[] = {
     {8, 1, 0.44638996589653, 2.6007191107246, 15.098518944459, 0.03970614235481, 2.4855973724875e-6, {0.24730683, 0.2040946, 0.11469543, 0.043869197, 0.011410048}},
     {8, 2, 0.69777465801084, 1.2392989107233, 52.735586655108, 0.23706135958323, 0.0031582565988623, {0.35899107, 0.23921852, 0.071115814, 0.0095594419, 0.0005930258}},
@@ -43,6 +44,7 @@ const Exact kExact[] = {
     {16, 6, 0.91235930435508, 1.1947014482436, 1077.2953920196, 0.69288892802382, 0.23049127316599, {0.36504095, 0.24015679, 0.068410994, 0.0084479132, 0.00045313448}},
     {16, 7, 0.92553221085427, 1.006414157864, 1312.6381862662, 0.73378047562631, 0.28991094839918, {0.39771105, 0.2419514, 0.054499314, 0.0045509452, 0.00014117935}},
 };
+// clang-format on
 
 void ExpectRelative(double value, double expected, double tolerance, const char* what, const Exact& e) {
   EXPECT_NEAR(value, expected, tolerance * std::abs(expected)) << what << " L = " << e.extent << " beta = " << e.beta;
@@ -58,15 +60,25 @@ TEST(U1Torus, ReproducesTheTabulatedValues) {
     ExpectRelative(torus.WilsonLoop(16), e.w4x4, 1e-13, "W 4x4", e);
     for (int q = 0; q < 5; ++q) {
       const double tolerance = 1e-13 + 1e-7 * e.probability[q];  // eight digits are tabulated
-      EXPECT_NEAR(torus.ChargeProbability(q), e.probability[q], tolerance) << "L = " << e.extent << " beta = " << e.beta;
+      EXPECT_NEAR(torus.ChargeProbability(q), e.probability[q], tolerance)
+          << "L = " << e.extent << " beta = " << e.beta;
       EXPECT_DOUBLE_EQ(torus.ChargeProbability(-q), torus.ChargeProbability(q));
     }
   }
 }
 
 TEST(U1Torus, ChargeProbabilitiesSumToOneAndGiveTheVariance) {
-  for (const auto& [volume, beta] : std::vector<std::pair<int64_t, double>>{
-           {3, 1.0}, {4, 0.0}, {4, 0.5}, {6, 2.0}, {9, 0.0}, {64, 0.0}, {64, 2.0}, {64, 300.0}, {256, 7.0}, {4096, 1000.0}, {10000, 0.3}}) {
+  for (const auto& [volume, beta] : std::vector<std::pair<int64_t, double>>{{3, 1.0},
+                                                                            {4, 0.0},
+                                                                            {4, 0.5},
+                                                                            {6, 2.0},
+                                                                            {9, 0.0},
+                                                                            {64, 0.0},
+                                                                            {64, 2.0},
+                                                                            {64, 300.0},
+                                                                            {256, 7.0},
+                                                                            {4096, 1000.0},
+                                                                            {10000, 0.3}}) {
     const U1Torus torus = U1Torus::Create(volume, beta).value();
     const double variance = torus.ChargeSquared();
     const int64_t reach = static_cast<int64_t>(10 * std::sqrt(variance)) + 10;
@@ -82,8 +94,8 @@ TEST(U1Torus, ChargeProbabilitiesSumToOneAndGiveTheVariance) {
 }
 
 TEST(U1Torus, StrongCouplingChargeIsTheSumOfUniformAngles) {
-  // beta = 0, V = 4: three uniform angles, the fourth closes. P(Q) = P(round(a + b + c) = Q), the Irwin-Hall law of order 3:
-  // P(0) = 2/3, P(+-1) = 1/6.
+  // beta = 0, V = 4: three uniform angles, the fourth closes. P(Q) = P(round(a + b + c) = Q), the Irwin-Hall law of
+  // order 3: P(0) = 2/3, P(+-1) = 1/6.
   const U1Torus torus = U1Torus::Create(4, 0).value();
   EXPECT_NEAR(torus.ChargeProbability(0), 2.0 / 3, 1e-12);
   EXPECT_NEAR(torus.ChargeProbability(1), 1.0 / 6, 1e-12);
@@ -145,7 +157,8 @@ std::vector<double> Measure(const reference::Shape& shape, double beta, const st
   return values;
 }
 
-const std::vector<reference::Shape> kShapes = {{2, 2}, {3, 5}, {6, 4}, {7, 9}, {3, 4, 5}, {5, 2, 3}, {3, 4, 5, 6}, {2, 3, 4, 5}};
+const std::vector<reference::Shape> kShapes = {{2, 2},    {3, 5},    {6, 4},       {7, 9},
+                                               {3, 4, 5}, {5, 2, 3}, {3, 4, 5, 6}, {2, 3, 4, 5}};
 
 TEST(U1Wilson, ActionAndGradientAgreeWithTheOracle) {
   std::mt19937_64 random(1);
@@ -194,7 +207,9 @@ TEST(Observables, ChargeAgreesWithTheOracleAndItsFunctionsWithIt) {
   for (int i = 0; i < 300; ++i) {
     const reference::Shape shape = {4, 6};
     const auto links = reference::RandomField(shape, &random);
-    const auto v = Measure(shape, 1, {"charge_squared", "charge", "charge_probability_0", "charge_probability_-1", "charge_probability_1"}, links);
+    const auto v = Measure(
+        shape, 1, {"charge_squared", "charge", "charge_probability_0", "charge_probability_-1", "charge_probability_1"},
+        links);
     EXPECT_NEAR(v[1], reference::Charge(shape, links), 1e-9);
     EXPECT_EQ(v[1], std::round(v[1]));
     EXPECT_EQ(v[0], v[1] * v[1]);
@@ -227,17 +242,34 @@ TEST(Observables, RefusesNamesThatMeanNothingHere) {
   const auto code = [](const reference::Shape& shape, const std::vector<std::string>& names) {
     return ObservableSet::Create(TargetOf(shape, 1), names).status().code();
   };
-  for (const char* name : {"", "plaquettes", "Plaquette", "wilson_loop_", "wilson_loop_2", "wilson_loop_2x", "wilson_loop_x2",
-                           "wilson_loop_0x1", "wilson_loop_1x8", "wilson_loop_-1x1", "wilson_loop_01x1", "wilson_loop_1x1x1",
-                           "wilson_loop_+1x1", "wilson_loop_ 1x1", "wilson_loop_99999999999999999999x1", "charge_probability_",
-                           "charge_probability_a", "charge_probability_-0", "charge_probability_1.0", "chargesquared"}) {
+  for (const char* name : {"",
+                           "plaquettes",
+                           "Plaquette",
+                           "wilson_loop_",
+                           "wilson_loop_2",
+                           "wilson_loop_2x",
+                           "wilson_loop_x2",
+                           "wilson_loop_0x1",
+                           "wilson_loop_1x8",
+                           "wilson_loop_-1x1",
+                           "wilson_loop_01x1",
+                           "wilson_loop_1x1x1",
+                           "wilson_loop_+1x1",
+                           "wilson_loop_ 1x1",
+                           "wilson_loop_99999999999999999999x1",
+                           "charge_probability_",
+                           "charge_probability_a",
+                           "charge_probability_-0",
+                           "charge_probability_1.0",
+                           "chargesquared"}) {
     EXPECT_EQ(code({8, 9}, {name}), absl::StatusCode::kInvalidArgument) << name;
   }
   EXPECT_EQ(code({8, 9}, {"plaquette", "plaquette"}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({4, 4, 4}, {"charge"}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({4, 4, 4}, {"charge_probability_0"}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({8, 9}, std::vector<std::string>(65, "plaquette")), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code({8, 9}, {"wilson_loop_7x7", "wilson_loop_7x1", "charge_probability_-3", "action"}), absl::StatusCode::kOk);
+  EXPECT_EQ(code({8, 9}, {"wilson_loop_7x7", "wilson_loop_7x1", "charge_probability_-3", "action"}),
+            absl::StatusCode::kOk);
   v1::Target target = TargetOf({8, 8}, 1);
   target.clear_u1_wilson();
   EXPECT_EQ(ObservableSet::Create(target, {"plaquette"}).status().code(), absl::StatusCode::kInvalidArgument);

@@ -81,7 +81,8 @@ TEST(Lattice, RectanglesAreClosedPathsOfTheRightLength) {
 
 TEST(Lattice, TheUnitRectangleIsThePlaquette) {
   const Lattice lattice = Lattice::Create({3, 5}).value();
-  const Path expected = {{lattice.Link(0, 4), +1}, {lattice.Link(1, 0), +1}, {lattice.Link(0, 9), -1}, {lattice.Link(1, 4), -1}};
+  const Path expected = {
+      {lattice.Link(0, 4), +1}, {lattice.Link(1, 0), +1}, {lattice.Link(0, 9), -1}, {lattice.Link(1, 4), -1}};
   EXPECT_EQ(Rectangle(lattice, 4, 0, 1, 1, 1), expected);
 }
 

@@ -278,6 +278,21 @@ TEST(ValidateSpecTest, UnknownFieldsOfANewerHaarflowAreRefused) {
   EXPECT_THAT(ValidateTarget(target).message(), HasSubstr("target has the unknown field number 3"));
 }
 
+TEST(ValidateSpecTest, DescriptionsAreUtf8) {
+  v1::ModelSpec spec = Good();
+  for (const char* good :
+       {"", "plain\n", "\xc3\xa9", "\xe4\xb8\xad", "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\xf4\x8f\xbf\xbf"}) {
+    spec.set_description(good);
+    EXPECT_TRUE(ValidateSpec(spec).ok()) << good;
+  }
+  // A lone continuation, cut short, overlong (three ways), a surrogate, beyond U+10FFFF, a byte that is never used.
+  for (const char* bad : {"\x80", "a\xc3", "\xc0\x80", "\xe0\x80\x80", "\xf0\x80\x80\x80", "\xed\xa0\x80",
+                          "\xf4\x90\x80\x80", "\xfe", "\xe4\xb8z"}) {
+    spec.set_description(bad);
+    EXPECT_THAT(ValidateSpec(spec).message(), HasSubstr("description must be UTF-8")) << bad;
+  }
+}
+
 TEST(ModelNameTest, OnlySafePathComponentsPass) {
   for (const char* good : {"a", "0", "u1-8x8-beta2.0_v3", "a..b"}) EXPECT_TRUE(ValidateModelName(good).ok()) << good;
   const std::string bad[] = {"",           ".",

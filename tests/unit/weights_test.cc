@@ -98,10 +98,11 @@ TEST(WeightStatistics, ReliabilityFollowsItsRule) {
   infinite.push_back(kInf);
   std::vector<double> zeros = Equal(1000);
   zeros.resize(100000, -kInf);
-  for (const Case& c : {Case{"nothing", {}, "ESS x n"}, Case{"999 equal weights", Equal(999), "ESS x n"},
-                        Case{"1000 equal weights", Equal(1000), ""}, Case{"one heavy weight", heavy, "the largest weight"},
-                        Case{"one weight just below", below, ""}, Case{"NaN", invalid, "1 weight was NaN"},
-                        Case{"+inf", infinite, "1 weight was NaN"}, Case{"zero weights", zeros, ""}}) {
+  for (const Case& c :
+       {Case{"nothing", {}, "ESS x n"}, Case{"999 equal weights", Equal(999), "ESS x n"},
+        Case{"1000 equal weights", Equal(1000), ""}, Case{"one heavy weight", heavy, "the largest weight"},
+        Case{"one weight just below", below, ""}, Case{"NaN", invalid, "1 weight was NaN"},
+        Case{"+inf", infinite, "1 weight was NaN"}, Case{"zero weights", zeros, ""}}) {
     const v1::EnsembleQuality quality = Of(c.log_weights).Quality();
     EXPECT_EQ(quality.reliable(), c.reason.empty()) << c.what;
     EXPECT_EQ(quality.unreliable_reason().substr(0, c.reason.size()), c.reason) << c.what;

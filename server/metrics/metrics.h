@@ -1,0 +1,55 @@
+// Prometheus metrics, prefix haarflow_, on a port of their own. server/README.md lists them.
+//
+// Lifetime: must outlive the scheduler, its tasks and the gRPC server. Thread-safety: thread-safe. Ownership: owns the
+// HTTP endpoint.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/sampling/observer.h"
+
+namespace haarflow {
+
+class Metrics final : public SamplingObserver {
+ public:
+  struct BuildInfo {
+    std::string version;
+    std::string device;
+    std::string numerics;
+  };
+  // `listen` is host:port (port 0 picks one), or empty for no endpoint. UNAVAILABLE when it cannot be bound.
+  static absl::StatusOr<std::unique_ptr<Metrics>> Create(const BuildInfo& build, const std::string& listen);
+  ~Metrics() override;
+
+  // Where it listens, or empty.
+  const std::string& address() const { return address_; }
+  // The exposition text.
+  std::string Text() const;
+
+  void OnBatch(const ServedModel& model, int64_t proposals, double seconds) override;
+  void OnProgress(const ServedModel& model, uint64_t proposals, uint64_t accepted, uint64_t configurations) override;
+  void OnQueueDepth(int64_t proposals) override;
+  void OnStall(double seconds) override;
+  void OnStreams(int change) override;
+  void OnRejected(const char* reason) override;
+
+  void OnRequest(const std::string& method, const std::string& code, double seconds);
+  void OnFirstConfiguration(double seconds);
+  void OnStreamBytes(uint64_t bytes);
+  void OnCancelled();
+  void SetDeviceHealthy(bool healthy);
+  // The models served now; series of others are removed.
+  void SetModels(const std::vector<std::shared_ptr<const ServedModel>>& models);
+
+ private:
+  struct Families;
+  Metrics();
+  std::unique_ptr<Families> families_;
+  std::string address_;
+};
+
+}  // namespace haarflow

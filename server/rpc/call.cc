@@ -1,0 +1,49 @@
+#include "server/rpc/call.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/status.h"
+#include "server/sampling/retry.h"
+
+namespace haarflow {
+
+absl::Status RpcState::CheckServing() const {
+  if (draining_) return absl::UnavailableError("the server is draining; try another one");
+  return absl::OkStatus();
+}
+
+void RpcState::Began() {
+  MutexLock lock(&mutex_);
+  ++active_;
+}
+
+void RpcState::Ended() {
+  MutexLock lock(&mutex_);
+  if (--active_ == 0) changed_.NotifyAll();
+}
+
+bool RpcState::WaitForStreams(std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  MutexLock lock(&mutex_);
+  while (active_ > 0) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) return false;
+    changed_.WaitFor(&mutex_, deadline - now);
+  }
+  return true;
+}
+
+grpc::Status RpcCall::End(const absl::Status& status) {
+  if (const auto delay = RetryDelay(status)) {
+    context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(delay->count()));
+  }
+  const grpc::Status result = ToGrpc(status);
+  code_ = result.error_code();
+  return result;
+}
+
+void RpcCall::Count() {
+  state_->metrics().OnRequest(method_, CodeName(code_), seconds());
+  if (code_ == grpc::StatusCode::CANCELLED) state_->metrics().OnCancelled();
+}
+
+}  // namespace haarflow

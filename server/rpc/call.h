@@ -1,0 +1,60 @@
+// What every handler does first and last: refuse while draining, count, time.
+//
+// RpcState is shared by all calls and outlives them. RpcCall belongs to one call. Thread-safety: RpcState is
+// thread-safe; an RpcCall is used under its reactor's lock.
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+
+#include "absl/status/status.h"
+#include "core/base/mutex.h"
+#include "server/metrics/metrics.h"
+
+namespace haarflow {
+
+class RpcState {
+ public:
+  explicit RpcState(Metrics* metrics) : metrics_(metrics) {}
+  Metrics& metrics() { return *metrics_; }
+  // From now on new calls are refused with UNAVAILABLE.
+  void StartDraining() { draining_ = true; }
+  absl::Status CheckServing() const;
+  void Began();
+  void Ended();
+  // Waits until no stream is open. False when `timeout` passed first.
+  bool WaitForStreams(std::chrono::milliseconds timeout);
+
+ private:
+  Metrics* const metrics_;
+  std::atomic<bool> draining_{false};
+  Mutex mutex_;
+  CondVar changed_;
+  int64_t active_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+class RpcCall {
+ public:
+  RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context)
+      : state_(state), method_(std::move(method)), context_(context) {}
+  RpcState& state() { return *state_; }
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  // The status to finish with; adds retry pushback to the trailing metadata and remembers the code. Once, before
+  // Finish.
+  grpc::Status End(const absl::Status& status);
+  // Counts the call. After its last use of the transport.
+  void Count();
+
+ private:
+  RpcState* state_;
+  std::string method_;
+  grpc::CallbackServerContext* context_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  grpc::StatusCode code_ = grpc::StatusCode::UNKNOWN;
+};
+
+}  // namespace haarflow

@@ -1,0 +1,106 @@
+#include "server/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <future>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/log/log.h"
+
+namespace haarflow {
+namespace {
+
+constexpr char kServiceName[] = "haarflow.v1.SamplerService";
+constexpr char kModelPrefix[] = "haarflow.model.";
+constexpr auto kWatchdog = std::chrono::seconds(10);
+constexpr auto kLastCalls = std::chrono::milliseconds(500);
+
+void SetTransport(grpc::ServerBuilder* builder, const Server::Options& options) {
+  builder->SetMaxReceiveMessageSize(options.max_receive_bytes);
+  builder->SetMaxSendMessageSize(-1);                           // chunks are capped where they are made
+  builder->SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);  // angles do not compress
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);     // a second server on the port is an error
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  // A vanished client is noticed within 40 s. Clients may ping every 20 s, without calls too.
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30 * 1000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10 * 1000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20 * 1000);
+}
+
+}  // namespace
+
+Server::Server(const ModelRegistry* registry, Scheduler* scheduler, Metrics* metrics, const Options& options)
+    : registry_(registry),
+      scheduler_(scheduler),
+      state_(metrics),
+      service_(registry, scheduler, &state_, options.request, options.info) {}
+
+Server::~Server() = default;
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options, const ModelRegistry* registry,
+                                                      Scheduler* scheduler, Metrics* metrics) {
+  auto server = std::unique_ptr<Server>(new Server(registry, scheduler, metrics, options));
+  grpc::EnableDefaultHealthCheckService(true);
+  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetTransport(&builder, options);
+  int port = 0;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&server->service_);
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen,
+                                               ": no such address, or the port is taken by another process"));
+  }
+  server->SetHealth();
+  server->address_ = options.listen;
+  const size_t colon = options.listen.rfind(':');
+  if (!absl::StartsWith(options.listen, "unix:") && colon != std::string::npos) {
+    server->address_ = absl::StrCat(options.listen.substr(0, colon + 1), port);
+  }
+  return server;
+}
+
+void Server::SetHealth() {
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  bool ready = false;
+  for (const v1::ModelInfo& model : registry_->List()) {
+    const bool serving = model.state() == v1::MODEL_STATE_READY;
+    ready = ready || serving;
+    health->SetServingStatus(kModelPrefix + model.name(), serving);
+  }
+  health->SetServingStatus(kServiceName, ready);
+  health->SetServingStatus("", ready);
+}
+
+void Server::SetUnhealthy() { server_->GetHealthCheckService()->SetServingStatus(false); }
+
+bool Server::Shutdown(std::chrono::milliseconds drain) {
+  const auto deadline = std::chrono::system_clock::now() + drain;
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  state_.StartDraining();
+  scheduler_->Drain();
+  if (!state_.WaitForStreams(drain)) Log(LogLevel::kWarning, "streams did not end in time and are cancelled");
+  // Health watchers and idle calls would hold Shutdown until its deadline; ours have ended.
+  std::packaged_task<void()> shutdown([server = server_.get(), deadline] {
+    server->Shutdown(std::min(deadline, std::chrono::system_clock::now() + kLastCalls));
+    server->Wait();
+  });
+  std::future<void> done = shutdown.get_future();
+  std::thread helper(std::move(shutdown));
+  if (done.wait_for(kLastCalls + kWatchdog) == std::future_status::ready) {
+    helper.join();
+    return true;
+  }
+  helper.detach();  // the process exits next
+  return false;
+}
+
+}  // namespace haarflow

@@ -1,0 +1,158 @@
+// haarflow-trainer: makes models. `train SPEC --store DIR` trains a spec's plan, evaluates the result on fresh samples and publishes it.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_format.h"
+#include "core/base/file.h"
+#include "core/base/noise.h"
+#include "core/base/status.h"
+#include "core/flow/u1_plan.h"
+#include "core/model/spec.h"
+#include "core/model/store.h"
+#include "core/train/trainer.h"
+
+namespace haarflow {
+namespace {
+
+std::atomic<bool> interrupted = false;
+void OnSignal(int) { interrupted = true; }
+
+std::string Duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds);
+  return s >= 3600 ? absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) : absl::StrFormat("%d:%02d", s / 60, s % 60);
+}
+
+// One line, rewritten on a terminal, printed every ten seconds elsewhere.
+class ProgressLine {
+ public:
+  void Show(const TrainingProgress& p) {
+    const bool terminal = ::isatty(STDERR_FILENO) == 1;
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal && p.step != p.total_steps && now - last_ < std::chrono::seconds(10)) return;
+    last_ = now;
+    const double fraction = static_cast<double>(p.step) / static_cast<double>(std::max<uint64_t>(1, p.total_steps));
+    std::string bar;
+    if (terminal) {
+      const int filled = static_cast<int>(24 * fraction);
+      bar = absl::StrFormat("[%s%s] ", std::string(filled, '#'), std::string(24 - filled, '.'));
+    }
+    absl::FPrintF(stderr, "%s%s%3.0f%%  step %d/%d  ESS %.3f  loss %.4f  %.1f steps/s  %s left%s", terminal ? "\r\033[K" : "", bar,
+                  100 * fraction, p.step, p.total_steps, p.ess, p.loss, p.steps_per_second, Duration(p.seconds_left),
+                  terminal && p.step != p.total_steps ? "" : "\n");
+    std::fflush(stderr);
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_;
+};
+
+struct TrainArguments {
+  std::string spec_file;
+  std::string store;
+  std::string state_file;
+  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  double max_seconds = 0;
+  bool keep_champion = false;
+};
+
+std::string NowUtc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+absl::Status Train(const TrainArguments& args) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(args.spec_file, kMaxSpecBytes));
+  ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
+  ASSIGN_OR_RETURN(ModelStore store, ModelStore::Create(args.store));
+  std::string lineage = "scratch";
+  TensorMap start;
+  if (!spec.training().start_from().empty()) {
+    ASSIGN_OR_RETURN(StoredModel parent, store.LoadByReference(spec.training().start_from()));
+    lineage = absl::StrCat(parent.manifest.model, "/", parent.manifest.version, " sha256:", parent.manifest.digest.Hex());
+    start = std::move(parent.weights);
+  }
+  TrainerOptions options;
+  options.threads = args.threads;
+  options.max_seconds = args.max_seconds;
+  options.state_file = args.state_file.empty() ? absl::StrCat(args.store, "/.training-", spec.name(), ".safetensors") : args.state_file;
+  ProgressLine line;
+  options.on_progress = [&line](const TrainingProgress& p) {
+    line.Show(p);
+    return !interrupted;
+  };
+  ASSIGN_OR_RETURN(auto trainer, Trainer::Create(text, options, start.empty() ? nullptr : &start));
+  absl::FPrintF(stderr, "%s: %s, %d parameters, %d threads%s\n", spec.name(), DescribeTarget(spec.target()),
+                trainer->parameters().size(), args.threads,
+                trainer->steps_done() > 0 ? absl::StrCat(", resuming after step ", trainer->steps_done()) : std::string());
+  if (absl::Status status = trainer->Run(); !status.ok()) {
+    return absl::IsCancelled(status) ? Annotate(status, "interrupted; the same command resumes") : status;
+  }
+  const uint64_t samples = std::max<uint64_t>(8192, spec.training().evaluation_samples());
+  const auto block = NoiseBlock(spec.training().seed(), NoisePurpose::kSeed, 0, 0);
+  const uint64_t evaluation_seed = uint64_t{block[1]} << 32 | block[0];
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, trainer->Weights(), samples, evaluation_seed, args.threads));
+  card.set_training_steps(trainer->steps_done());
+  card.set_training_seconds(trainer->seconds());
+  card.set_lineage(lineage);
+  card.set_created(NowUtc());
+  ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(text, trainer->Weights(), card, !args.keep_champion));
+  ::unlink(options.state_file.c_str());
+  absl::PrintF("published %s/%d  sha256:%s\n", manifest.model, manifest.version, manifest.digest.Hex());
+  absl::PrintF("ESS %.4f +- %.4f  acceptance %.4f  log Z %.5f +- %.5f  (%d fresh samples; %s of training)\n", card.quality().ess(),
+               card.quality().ess_error(), card.quality().acceptance(), card.log_z(), card.log_z_error(), samples,
+               Duration(trainer->seconds()));
+  return absl::OkStatus();
+}
+
+absl::Status Check(const std::string& spec_file) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(spec_file, kMaxSpecBytes));
+  ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
+  ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec));
+  int64_t updates = 0;
+  for (const U1LayerPlan& layer : plan.layers) updates += static_cast<int64_t>(layer.active_links.size());
+  absl::PrintF("%s: %s\n%d coupling layers, %d link updates and %d multiply-adds per configuration, %d parameters\n", spec.name(),
+               DescribeTarget(spec.target()), plan.layers.size(), updates, plan.multiply_adds(), ParameterLayout(plan).size());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int Main(int argc, char** argv) {
+  CLI::App app{"Trains haarflow models and publishes them to a store."};
+  app.require_subcommand(1);
+  TrainArguments args;
+  auto* train = app.add_subcommand("train", "Train a spec (text format of haarflow.v1.ModelSpec), evaluate it, publish it");
+  train->add_option("spec", args.spec_file, "Spec file")->required();
+  train->add_option("--store", args.store, "Model store; created if absent")->required();
+  train->add_option("--threads", args.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  train->add_option("--state", args.state_file, "Where the resumable state is kept (default: in the store)");
+  train->add_option("--max-seconds", args.max_seconds, "Stop training after so long and publish what has been reached");
+  train->add_flag("--keep-champion", args.keep_champion, "Publish without making the new version the champion");
+  std::string check_file;
+  auto* check = app.add_subcommand("check", "Validate a spec and print what it costs");
+  check->add_option("spec", check_file, "Spec file")->required();
+  CLI11_PARSE(app, argc, argv);
+  std::signal(SIGINT, OnSignal);
+  std::signal(SIGTERM, OnSignal);
+  const absl::Status status = train->parsed() ? Train(args) : Check(check_file);
+  if (status.ok()) return 0;
+  absl::FPrintF(stderr, "haarflow-trainer: %s\n", std::string(status.message()));
+  return absl::IsCancelled(status) ? 130 : absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
+}  // namespace haarflow
+
+int main(int argc, char** argv) { return haarflow::Main(argc, argv); }

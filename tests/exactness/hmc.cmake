@@ -1,0 +1,1 @@
+haarflow_test(hmc_test SOURCES hmc_test.cc DEPS haarflow_mcmc haarflow_observable haarflow_reference LABELS exactness)
