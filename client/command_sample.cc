@@ -29,15 +29,6 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
-// Steps of complete configurations in a chunk.
-uint64_t StepsIn(const v1::SampleChunk& chunk) {
-  if (chunk.payload_offset() + chunk.payload().size() != chunk.payload_total()) return 0;
-  if (chunk.multiplicity().empty()) return chunk.index_size();
-  uint64_t steps = 0;
-  for (const uint64_t multiplicity : chunk.multiplicity()) steps += multiplicity;
-  return steps;
-}
-
 class SampleCommand {
  public:
   SampleCommand(const Globals& globals, const SampleOptions& options, const std::stop_token& stop)
@@ -47,7 +38,7 @@ class SampleCommand {
 
  private:
   bool to_file() const { return !options_.output.empty(); }
-  uint64_t steps() const { return steps_before_ + steps_received_; }
+  uint64_t steps() const { return steps_before_ + assembler_.steps(); }
 
   absl::Status CheckUsage() const;
   absl::Status OpenJournal();
@@ -67,11 +58,10 @@ class SampleCommand {
   bool journal_has_run_ = false;  // what was resumed
   uint64_t total_ = 0;
   uint64_t steps_before_ = 0;
-  uint64_t steps_received_ = 0;
   v1::SampleRequest request_;
-  SampleAssembler assembler_{/*keep_fields=*/false};  // when there is no journal
+  SampleAssembler assembler_{/*keep_fields=*/false};  // of what this process receives
   RunColumns columns_;
-  Run run_;
+  PartContents run_;
 };
 
 absl::Status SampleCommand::CheckUsage() const {
@@ -201,12 +191,11 @@ absl::Status SampleCommand::Receive(const Client& client) {
   };
   absl::Status local;
   const absl::Status status = client.Sample(request_, stream, [&](const v1::SampleResponse& message) {
-    if (to_file()) {
-      local = FileTrouble(journal_->Append(message));
-    } else {
-      local = assembler_.Add(message, [this](const SampleRow& row) { return columns_.Add(row); });
+    if (to_file()) local = FileTrouble(journal_->Append(message));
+    if (local.ok()) {
+      // With a file, the columns are read from the journal at the end.
+      local = assembler_.Add(message, [this](const SampleRow& row) { return to_file() ? absl::OkStatus() : columns_.Add(row); });
     }
-    if (message.has_chunk()) steps_received_ += StepsIn(message.chunk());
     progress.Update(steps());
     return local.ok();
   });
@@ -261,8 +250,8 @@ void SampleCommand::PrintAnswer(double seconds) const {
   }
   std::string text = absl::StrCat(DescribeRun(run_.header), "\n", Grouped(run_.steps), metropolis ? " chain steps, " : " proposals, ",
                                   Grouped(run_.configurations), " configurations, ", Significant(seconds, 3), " s");
-  if (steps_received_ > 0 && seconds > 0) {
-    absl::StrAppend(&text, " (", Grouped(static_cast<uint64_t>(static_cast<double>(steps_received_) / seconds)), "/s)");
+  if (assembler_.steps() > 0 && seconds > 0) {
+    absl::StrAppend(&text, " (", Grouped(static_cast<uint64_t>(static_cast<double>(assembler_.steps()) / seconds)), "/s)");
   }
   absl::StrAppend(&text, "\n\n", EstimatesText(estimates, metropolis), "\n",
                   StatisticsText(run_.statistics, metropolis, log_z));

@@ -88,13 +88,13 @@ std::string ValueWithError(double value, double error) {
   // Two digits of error: 0.0961 -> 0.096, 0.0996 -> 0.10. Rounding may carry, hence through the text.
   const std::string rounded = Printf("%.*e", 1, error);
   const int exponent = std::atoi(rounded.c_str() + rounded.find('e') + 1);
-  const double mantissa = std::atof(rounded.c_str());
+  const double shown = std::atof(rounded.c_str());
   const int decimals = 1 - exponent;
   if (decimals <= 0) return Printf("%.*f", 0, value) + "(" + Printf("%.*f", 0, error) + ")";
   if (decimals > 17) return Significant(value, 17) + " +- " + Significant(error, 2);
-  // 210.9(1.2): a point in the error where the value has digits after it and the error reaches before it.
+  // 210.9(1.2): the error has a point where it reaches before the value's.
   const std::string digits =
-      exponent >= 0 ? Printf("%.*f", decimals, mantissa * std::pow(10, exponent)) : Printf("%.*f", 0, mantissa * 10);
+      exponent >= 0 ? Printf("%.*f", decimals, shown) : Printf("%.*f", 0, shown * std::pow(10, decimals));
   return Printf("%.*f", decimals, value) + "(" + digits + ")";
 }
 
@@ -104,9 +104,13 @@ std::string Pull(double value, double error, const std::optional<double>& exact)
 }
 
 std::string Grouped(uint64_t number) {
-  std::string digits = std::to_string(number);
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
-  return digits;
+  const std::string digits = std::to_string(number);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 std::string Percent(double fraction) { return absl::StrFormat("%.1f %%", 100 * fraction); }

@@ -29,7 +29,7 @@ absl::StatusOr<std::vector<std::string>> FilesOf(const std::string& path) {
 
 absl::Status WriteConfigurations(const std::string& part_path, const std::string& path) {
   ASSIGN_OR_RETURN(const FileFormat format, FormatOf(path));
-  ASSIGN_OR_RETURN(const Run run, ReadPart(part_path));
+  ASSIGN_OR_RETURN(const PartContents run, ReadPart(part_path));
   if (run.configurations == 0) return absl::FailedPreconditionError(absl::StrCat(part_path, " holds no configurations"));
   if (run.header.configuration_bytes() == 0) {
     return absl::FailedPreconditionError(absl::StrCat(part_path, " was received without fields"));

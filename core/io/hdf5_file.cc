@@ -53,8 +53,7 @@ bool WriteValue(hid_t object, const Attribute& attribute) {
           return WriteAttribute(object, name, type.get(), type.get(), scalar.get(), &text);
         } else if constexpr (std::is_same_v<T, OpaqueBytes>) {
           if (value.bytes.empty()) return true;  // HDF5 has no empty opaque type; absent means empty
-          const H5Handle type(H5Tcreate(H5T_OPAQUE, value.bytes.size()), H5Tclose);
-          H5Tset_tag(type.get(), "bytes");
+          const H5Handle type(H5Tcreate(H5T_OPAQUE, value.bytes.size()), H5Tclose);  // h5py reads untagged ones only
           return WriteAttribute(object, name, type.get(), type.get(), scalar.get(), value.bytes.data());
         } else if constexpr (std::is_same_v<T, double>) {
           return WriteAttribute(object, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, scalar.get(), &value);
@@ -133,7 +132,7 @@ class Column {
 // All datasets of a file, fed by rows.
 class Tables {
  public:
-  explicit Tables(const Run& run)
+  explicit Tables(const PartContents& run)
       : run_(run), block_(run.header.observables_size(), run.header.configuration_bytes()) {
     chunk_rows_ = std::clamp<hsize_t>(kTargetChunkBytes / run.header.configuration_bytes(), 1, kColumnChunkRows);
   }
@@ -190,14 +189,14 @@ class Tables {
     return absl::OkStatus();
   }
 
-  const Run& run_;
+  const PartContents& run_;
   RowBlock block_;
   hsize_t chunk_rows_;
   std::vector<Column> columns_;
   Sha256 sha_;
 };
 
-absl::Status WriteContents(const Run& run, const std::string& part_path, const std::string& name) {
+absl::Status WriteContents(const PartContents& run, const std::string& part_path, const std::string& name) {
   const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST);
   H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG);
@@ -218,7 +217,7 @@ absl::Status WriteContents(const Run& run, const std::string& part_path, const s
 
 }  // namespace
 
-absl::Status WriteHdf5(const Run& run, const std::string& part_path, const std::string& path) {
+absl::Status WriteHdf5(const PartContents& run, const std::string& part_path, const std::string& path) {
   const H5Silence silence;
   for (const std::string& name : run.header.observables()) {
     if (name.empty() || name.find('/') != std::string::npos || name == ".") {

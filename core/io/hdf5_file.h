@@ -17,7 +17,7 @@
 namespace haarflow {
 
 // `run` is what ReadPart(part_path) said. Memory: one chunk of configurations.
-absl::Status WriteHdf5(const Run& run, const std::string& part_path, const std::string& path);
+absl::Status WriteHdf5(const PartContents& run, const std::string& part_path, const std::string& path);
 
 // The inverse: a journal with one header, chunks, and the token in an unfinished summary. Verifies the links' SHA-256.
 absl::Status PartFromHdf5(const std::string& path, const std::string& part_path);

@@ -107,7 +107,7 @@ std::vector<std::string> NpyFilesOf(const std::string& path) {
   return {path, stem + ".table.npy", stem + ".json"};
 }
 
-absl::Status WriteNpy(const Run& run, const std::string& part_path, const std::string& path) {
+absl::Status WriteNpy(const PartContents& run, const std::string& part_path, const std::string& path) {
   const v1::SampleHeader& header = run.header;
   for (const std::string& name : header.observables()) {
     if (name.find_first_of("'\\\n") != std::string::npos || name.size() > 200) {

@@ -14,6 +14,6 @@ namespace haarflow {
 std::vector<std::string> NpyFilesOf(const std::string& path);
 
 // `run` is what ReadPart(part_path) said.
-absl::Status WriteNpy(const Run& run, const std::string& part_path, const std::string& path);
+absl::Status WriteNpy(const PartContents& run, const std::string& part_path, const std::string& path);
 
 }  // namespace haarflow

@@ -80,10 +80,10 @@ absl::StatusOr<bool> ReadRecord(Reader* reader, std::string* head, std::string* 
 
 }  // namespace
 
-absl::StatusOr<Run> ReadPart(const std::string& path, const RowVisitor& visit) {
+absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor& visit) {
   ASSIGN_OR_RETURN(const auto reader, Reader::Open(path));
   const uint64_t total = reader->left();
-  Run run;
+  PartContents run;
   std::string head;
   std::string body;
   RETURN_IF_ERROR(reader->Read(std::min<uint64_t>(total, kMagicBytes), &head));
@@ -134,7 +134,7 @@ absl::StatusOr<std::unique_ptr<PartWriter>> PartWriter::Create(const std::string
   return writer;
 }
 
-absl::StatusOr<std::unique_ptr<PartWriter>> PartWriter::Resume(const std::string& path, Run* run) {
+absl::StatusOr<std::unique_ptr<PartWriter>> PartWriter::Resume(const std::string& path, PartContents* run) {
   ASSIGN_OR_RETURN(auto writer, Open(path, 0));
   ASSIGN_OR_RETURN(*run, ReadPart(path));
   if (::ftruncate(writer->fd_, static_cast<off_t>(run->valid_bytes)) != 0) {

@@ -23,7 +23,7 @@ namespace haarflow {
 constexpr uint64_t kMaxPartRecordBytes = 64 << 20;
 
 // What a journal holds.
-struct Run {
+struct PartContents {
   bool has_header = false;
   v1::SampleHeader header;  // the first
   std::string numerics_class;
@@ -38,7 +38,7 @@ struct Run {
 
 // Reads a journal to its end, every row to `visit` (with its field). NOT_FOUND; DATA_LOSS for what is no journal, or one whose
 // intact records contradict each other; what `visit` returns.
-absl::StatusOr<Run> ReadPart(const std::string& path, const RowVisitor& visit = nullptr);
+absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor& visit = nullptr);
 
 // Appends to a journal. One process at a time (flock; FAILED_PRECONDITION otherwise), one thread at a time.
 class PartWriter {
@@ -46,7 +46,7 @@ class PartWriter {
   // A new journal; ALREADY_EXISTS unless `overwrite`.
   static absl::StatusOr<std::unique_ptr<PartWriter>> Create(const std::string& path, bool overwrite);
   // Continues a journal: a torn tail is cut off. `run` says what it holds.
-  static absl::StatusOr<std::unique_ptr<PartWriter>> Resume(const std::string& path, Run* run);
+  static absl::StatusOr<std::unique_ptr<PartWriter>> Resume(const std::string& path, PartContents* run);
   ~PartWriter();
   PartWriter(const PartWriter&) = delete;
   PartWriter& operator=(const PartWriter&) = delete;

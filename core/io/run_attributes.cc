@@ -76,7 +76,7 @@ std::string AxisNames(int directions) {
   return names;
 }
 
-absl::StatusOr<std::vector<Attribute>> AttributesOf(const Run& run, const std::string& links_sha256_hex) {
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& links_sha256_hex) {
   const v1::SampleHeader& header = run.header;
   RETURN_IF_ERROR(ValidateTarget(header.target()));
   const int directions = header.target().lattice().shape_size();

@@ -21,7 +21,7 @@ struct Attribute {
 };
 
 // The attributes of a run whose links have this SHA-256. INVALID_ARGUMENT when its target makes no sense.
-absl::StatusOr<std::vector<Attribute>> AttributesOf(const Run& run, const std::string& links_sha256_hex);
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& links_sha256_hex);
 
 // "mu,y,x" for two directions.
 std::string AxisNames(int directions);

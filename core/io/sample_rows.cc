@@ -166,7 +166,13 @@ absl::Status SampleAssembler::AddChunk(const v1::SampleChunk& chunk, const RowVi
     }
   }
   if (!chunk.resume_token().empty()) resume_token_ = chunk.resume_token();
-  if (chunk.has_statistics()) statistics_ = chunk.statistics();
+  if (chunk.has_statistics()) {
+    statistics_ = chunk.statistics();
+    if (!IsMetropolis(header_) && !has_proposals_before_ && open_bytes_ == 0 && statistics_.proposals() >= steps_) {
+      proposals_before_ = statistics_.proposals() - steps_;
+      has_proposals_before_ = true;
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -186,7 +192,12 @@ absl::Status SampleAssembler::Visit(const v1::SampleChunk& chunk, int i, absl::S
   if (has_last_index_ && (row.index < last_index_ || (same && !may_repeat))) {
     return Corrupt(absl::StrCat("index ", row.index, " after ", last_index_));
   }
-  steps_ += row.multiplicity;
+  if (IsMetropolis(header_)) {
+    steps_ += row.multiplicity;
+  } else {
+    if (row.index < header_.next_index()) return Corrupt(absl::StrCat("index ", row.index, " before the first"));
+    steps_ = row.index - header_.next_index() + 1;
+  }
   if (!same) ++configurations_;
   has_last_index_ = true;
   last_index_ = row.index;
@@ -204,6 +215,10 @@ absl::Status SampleAssembler::AddSummary(const v1::SampleSummary& summary) {
   summary_seen_ = true;
   complete_ = summary.complete();
   statistics_ = summary.statistics();
+  // REWEIGHTED: the last proposals may have no valid weight, hence no row.
+  if (!IsMetropolis(header_) && has_proposals_before_ && statistics_.proposals() >= proposals_before_ + steps_) {
+    steps_ = statistics_.proposals() - proposals_before_;
+  }
   if (!summary.resume_token().empty()) resume_token_ = summary.resume_token();
   return absl::OkStatus();
 }

@@ -41,7 +41,8 @@ class SampleAssembler {
   const v1::SampleHeader& header() const { return header_; }
   // Of all parts; more than one joined by "; ".
   const std::string& numerics_class() const { return numerics_class_; }
-  // METROPOLIS: the sum of multiplicities; REWEIGHTED: rows.
+  // METROPOLIS: the sum of multiplicities. REWEIGHTED: proposals looked at, those without a valid weight included (they have no
+  // row).
   uint64_t steps() const { return steps_; }
   // Rows after joining neighbours of one index (a state that a cut split appears in both parts).
   uint64_t configurations() const { return configurations_; }
@@ -69,6 +70,8 @@ class SampleAssembler {
   std::string numerics_class_;
   uint64_t steps_ = 0;
   uint64_t configurations_ = 0;
+  bool has_proposals_before_ = false;
+  uint64_t proposals_before_ = 0;  // REWEIGHTED: looked at before the first header
   bool has_last_index_ = false;
   uint64_t last_index_ = 0;
   bool part_begins_ = false;   // the next row is the first of its part

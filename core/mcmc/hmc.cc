@@ -25,7 +25,10 @@ constexpr int32_t kLog = 1;
 constexpr int32_t kSin = 2;
 constexpr int32_t kCos = 3;
 
-const kernel::IsaKernels* Kernels() { return kernel::IsaKernelsFor(kernel::BestInstructionSet()); }
+const kernel::IsaKernels* Kernels() {
+  static const kernel::IsaKernels* const best = kernel::IsaKernelsFor(kernel::BestInstructionSet());
+  return best;
+}
 
 double Wrapped(double angle) {
   const double wrapped = angle - 2 * pi * std::floor((angle + pi) / (2 * pi));

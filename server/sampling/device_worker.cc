@@ -148,10 +148,11 @@ void DeviceWorker::RunBatch(const std::vector<Member>& group) {
     status = absl::ResourceExhaustedError(absl::StrCat("no memory for a batch: ", e.what()));
   }
   if (!status.ok()) {
+    // First, so that whoever hears of the failure finds it latched.
+    if (absl::IsUnavailable(status) && options_.on_device_failure) options_.on_device_failure(status);
     for (size_t m = 0; m < group.size(); ++m) {
       if (shares[m] > 0) group[m].task->Fail(status);
     }
-    if (absl::IsUnavailable(status) && options_.on_device_failure) options_.on_device_failure(status);
     return;
   }
   const int64_t drawn = static_cast<int64_t>(seeds_.size());

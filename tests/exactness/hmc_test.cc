@@ -1,9 +1,7 @@
 // Hybrid Monte Carlo: a reversible integrator of second order, and ensembles that agree with the exact solution.
 #include "core/mcmc/hmc.h"
 
-#include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <numbers>
 #include <random>
 #include <string>
@@ -267,19 +265,6 @@ TEST(U1Hmc, RefusesOptionsThatMakeNoSense) {
   EXPECT_EQ(code(plane, 1, {.step_size = -0.1}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code(plane, 1, {.step_size = INFINITY}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code(cube, 1, {.instantons = true}), absl::StatusCode::kInvalidArgument);
-}
-
-TEST(U1Hmc, PrintsItsRate) {
-  const Lattice lattice = Lattice::Create({16, 16}).value();
-  U1HmcOptions options;
-  options.chains = 64;
-  U1Hmc hmc = U1Hmc::Create(lattice, 5, options).value();
-  hmc.Trajectory();
-  constexpr int kTrajectories = 20;
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < kTrajectories; ++i) hmc.Trajectory();
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  std::printf("HMC 16x16, 10 steps: %.0f trajectories/s on one core\n", kTrajectories * 64 / elapsed.count());
 }
 
 }  // namespace

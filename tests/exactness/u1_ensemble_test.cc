@@ -50,6 +50,26 @@ TEST(PerfectSampler, AgreesWithTheExactSolution) {
   }
 }
 
+// What plaquettes do not see: loops around the torus are uniform by the U(1) center symmetry, links by gauge symmetry.
+TEST(PerfectSampler, HolonomiesAndLinksAreUniform) {
+  constexpr int kSamples = 20000;
+  constexpr int kNx = 5, kNy = 3;
+  std::mt19937_64 random(13);
+  double around_x = 0, around_y = 0, link_x = 0, link_y = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    const auto links = reference::PerfectSample2d({kNy, kNx}, 4, &random);
+    double x_loop = 0, y_loop = 0;
+    for (int x = 0; x < kNx; ++x) x_loop += links[x];
+    for (int y = 0; y < kNy; ++y) y_loop += links[kNx * kNy + y * kNx];
+    around_x += std::cos(x_loop) / kSamples;
+    around_y += std::cos(y_loop) / kSamples;
+    link_x += std::cos(links[7]) / kSamples;
+    link_y += std::cos(links[kNx * kNy + 7]) / kSamples;
+  }
+  const double error = std::sqrt(0.5 / kSamples);  // <cos^2> = 1/2
+  for (double mean : {around_x, around_y, link_x, link_y}) EXPECT_NEAR(mean, 0, 4 * error);
+}
+
 // An untrained flow: uniform links, w = exp(-S). ESS -> Z(beta)^2 / Z(2 beta) at any volume, log mean w -> log Z.
 TEST(UniformPrior, HasTheKnownEffectiveSampleSizeAndPartitionFunction) {
   const reference::Shape shape = {4, 4};

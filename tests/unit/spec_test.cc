@@ -181,6 +181,8 @@ TEST(ValidateSpecTest, MasksAreChecked) {
       {"masks[1].sublattices[1].offset[1] is 4", [](S* s) { Mask(s)->mutable_sublattices(1)->set_offset(1, 4); }},
       {"masks[1].sublattices[1] shares sites with sublattices[0]",
        [](S* s) { Mask(s)->mutable_sublattices(1)->set_offset(1, 1); }},
+      {"masks[1].sublattices[1] shares sites with sublattices[0]",  // 1 mod 2 holds 3 mod 4
+       [](S* s) { Mask(s)->mutable_sublattices(0)->set_stride(1, 2); }},
       {"sublattices has 300",
        [](S* s) {
          while (Mask(s)->sublattices_size() < 300) Mask(s)->add_sublattices();

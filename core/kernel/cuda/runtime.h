@@ -1,4 +1,5 @@
-// The CUDA runtime as the module uses it: errors as codes of table.h with a message per thread, the current device, launches.
+// The CUDA runtime as the module uses it: errors as codes of table.h with a message per thread, the current device,
+// launches.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -51,13 +52,15 @@ inline int32_t Check(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return HF_OK;
   cudaGetLastError();  // an error that is reported here must not surface in someone else's check
   const std::string text = call;
-  const int32_t code = error == cudaErrorMemoryAllocation ? HF_NO_MEMORY : IsLost(error) ? HF_DEVICE_LOST : HF_DEVICE_ERROR;
+  const int32_t code = error == cudaErrorMemoryAllocation ? HF_NO_MEMORY
+                       : IsLost(error)                    ? HF_DEVICE_LOST
+                                                          : HF_DEVICE_ERROR;
   return Fail(code, text.substr(0, text.find('(')) + ": " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
 }
 
-#define HF_TRY(expression)                                       \
-  do {                                                           \
-    if (const int32_t hf_code = (expression)) return hf_code;    \
+#define HF_TRY(expression)                                    \
+  do {                                                        \
+    if (const int32_t hf_code = (expression)) return hf_code; \
   } while (false)
 #define HF_CUDA(call) HF_TRY(::haarflow::isa_cuda::Check((call), #call))
 
@@ -107,7 +110,8 @@ __global__ void __launch_bounds__(kThreads) Run(const F body, int32_t units, int
   if (unit < units && column < columns) body(static_cast<int32_t>(unit), column);
 }
 
-// body(unit, column) for all units and columns. Blocks are four units of a warp's columns each, or 128 columns of few units.
+// body(unit, column) for all units and columns. Blocks are four units of a warp's columns each, or 128 columns of few
+// units.
 template <class F>
 int32_t Launch(cudaStream_t stream, int32_t units, int64_t columns, const F& body) {
   if (units < 1 || columns < 1) return HF_OK;

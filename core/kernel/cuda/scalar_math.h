@@ -1,6 +1,7 @@
-// Elementary functions of one number, for the GPU: core/kernel/cpu/vecmath.h with V = double, and what circle_map.h asks of its
-// includer. Host and device run the same arithmetic: every fused multiply-add is written as Fma and the compilers are told to fuse
-// nothing else (--fmad=false, -ffp-contract=off), so that a test on the CPU finds the very bits of the GPU.
+// Elementary functions of one number, for the GPU: core/kernel/cpu/vecmath.h with V = double, and what circle_map.h
+// asks of its includer. Host and device run the same arithmetic: every fused multiply-add is written as Fma and the
+// compilers are told to fuse nothing else (--fmad=false, -ffp-contract=off), so that a test on the CPU finds the very
+// bits of the GPU.
 #pragma once
 
 #include <math.h>
@@ -9,8 +10,10 @@
 
 #ifdef __CUDACC__
 #define HF_FN __host__ __device__ inline
+#define HF_UNROLL _Pragma("unroll")
 #else
 #define HF_FN inline
+#define HF_UNROLL
 #endif
 #define HF_ISA isa_cuda
 
@@ -176,3 +179,6 @@ HF_FN float Tanh(float x) { return 1.0f - 2.0f / (Exp(2.0f * x) + 1.0f); }
 HF_FN double Tanh(double x) { return 1.0 - 2.0 / (Exp(2.0 * x) + 1.0); }
 
 }  // namespace haarflow::HF_ISA
+
+// The circle maps over these functions: included here because it must come after them.
+#include "core/kernel/circle_map.h"

@@ -1,20 +1,21 @@
-// What one GPU thread does: each body is a callable (unit, column), where a column is one configuration (a few, for stages) and a unit
-// a link, loop, site or the like. The lanes of a warp are neighbouring columns of one unit: fields are [element][batch], so that
-// loads of fields are coalesced and those of tables and weights are the same for the whole warp.
+// What one GPU thread does: each body is a callable (unit, column), where a column is one configuration (a few, for
+// stages) and a unit a link, loop, site or the like. The lanes of a warp are neighbouring columns of one unit: fields
+// are [element][batch], so that loads of fields are coalesced and those of tables and weights are the same for the
+// whole warp.
 //
-// No body depends on where a configuration stands, nor on the batch, except by addresses; sums run in one fixed order. The same
-// bodies run on the CPU in tests/gpu.
+// No body depends on where a configuration stands, nor on the batch, except by addresses; sums run in one fixed order.
+// The same bodies run on the CPU in tests/gpu.
 #pragma once
 
 #include <stdint.h>
 
 #include "core/kernel/cuda/scalar_math.h"
-#include "core/kernel/circle_map.h"
 #include "core/kernel/table.h"
 
 namespace haarflow::HF_ISA {
 
-// One convolution on the device. Weights are [weight_blocks][groups][rows_per_tap][block], the channels zero-padded to groups * block.
+// One convolution on the device. Weights are [weight_blocks][groups][rows_per_tap][block], the channels zero-padded to
+// groups * block.
 struct StageTables {
   int32_t sites, out_channels, rows_per_tap, groups, block, activation;
   const int32_t *tap_begin, *tap_input, *tap_weight;
@@ -114,8 +115,8 @@ struct alignas(16) Pack {
   T v[kSize];
 };
 
-// kBlock channels of one site for the configurations of one Pack: kBlock * kSize accumulators in registers, per row of input one load
-// of values and kBlock / kSize loads of weights. A unit is (site, channel group).
+// kBlock channels of one site for the configurations of one Pack: kBlock * kSize accumulators in registers, per row of
+// input one load of values and kBlock / kSize loads of weights. A unit is (site, channel group).
 template <class T, int kBlock>
 struct StageBody {
   static constexpr int kSize = Pack<T>::kSize;
@@ -147,7 +148,8 @@ struct StageBody {
     }
     const int32_t channel = group * kBlock;
     T* row = out + (static_cast<int64_t>(site) * stage.out_channels + channel) * batch + first;
-    for (int o = 0; o < kBlock; ++o) {
+    HF_UNROLL  // `sum` indexed at run time would live in memory
+        for (int o = 0; o < kBlock; ++o) {
       if (channel + o >= stage.out_channels) break;
       Pack<T> result;
       for (int i = 0; i < kSize; ++i) result.v[i] = Activate(stage.activation, sum[o][i]);
@@ -166,8 +168,8 @@ struct ParameterRow {
   HF_FN double operator()(int j) const { return static_cast<double>(first[j * stride]); }
 };
 
-// Transforms active link i in place: no other active link's loop passes through it (PackFlow checks). The logarithm of the
-// derivative goes to row i of log_derivatives.
+// Transforms active link i in place: no other active link's loop passes through it (PackFlow checks). The logarithm of
+// the derivative goes to row i of log_derivatives.
 template <class T, CircleMapKind kKind, bool kInverse>
 struct CoupleBody {
   const int32_t* active_links;
@@ -178,7 +180,8 @@ struct CoupleBody {
   double* log_derivatives;
   int64_t batch;
   HF_FN void operator()(int32_t i, int64_t c) const {
-    const ParameterRow<T> p = {parameters + static_cast<int64_t>(i) * CircleMapParameters(kKind, pieces) * batch + c, batch};
+    const ParameterRow<T> p = {parameters + static_cast<int64_t>(i) * CircleMapParameters(kKind, pieces) * batch + c,
+                               batch};
     const double angle = WrapAngle(LoopAngle(loops, i, links, batch, c));
     double mapped, log_derivative;
     if (kInverse) {

@@ -1,4 +1,5 @@
-// A flow's tables as the GPU reads them: checked, weights repacked in channel groups, everything in one block of memory.
+// A flow's tables as the GPU reads them: checked, weights repacked in channel groups, everything in one block of
+// memory.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +52,8 @@ class Arena {
   std::vector<char> bytes_;
 };
 
-// How many channels a thread works on: the least work, counting a load of input (per group and row) like 8 multiply-adds.
+// How many channels a thread works on: the least work, counting a load of input (per group and row) like 8
+// multiply-adds.
 inline int32_t BlockFor(int32_t channels) {
   int32_t best = 0;
   int64_t least = 0;
@@ -92,7 +94,8 @@ class FlowPacker {
     return "";
   }
 
-  // Threads transform active links at once and in place: a loop must pass through no active link but its own, and that once.
+  // Threads transform active links at once and in place: a loop must pass through no active link but its own, and that
+  // once.
   std::string CheckActive(const hf_u1_coupling& layer) const {
     std::vector<int32_t> owner(out_->links, -1);
     for (int32_t i = 0; i < layer.active; ++i) {
@@ -106,7 +109,8 @@ class FlowPacker {
       for (int32_t k = layer.active_loops.begin[i]; k < layer.active_loops.begin[i + 1]; ++k) {
         const int32_t link = layer.active_loops.links[k];
         if (owner[link >> 1] < 0) continue;
-        if (owner[link >> 1] != i || link & 1) return "active loop " + std::to_string(i) + " runs through another active link";
+        if (owner[link >> 1] != i || link & 1)
+          return "active loop " + std::to_string(i) + " runs through another active link";
         ++own;
       }
       if (own != 1) return "active loop " + std::to_string(i) + " must traverse its link once";
@@ -117,8 +121,11 @@ class FlowPacker {
   template <class T>
   void PackWeights(const hf_stage& in, StageTables* out) {
     const int64_t block = out->block, padded = out->groups * block;
-    const T* weights = static_cast<const T*>(in.weights);
-    std::vector<T> packed(in.weight_blocks * in.rows_per_tap * padded);
+    const int64_t rows = int64_t{in.weight_blocks} * in.rows_per_tap;
+    std::vector<T> weights(rows * in.out_channels), packed(rows * padded), bias(padded);
+    // Byte by byte: weights come from files and may not be aligned.
+    if (rows > 0) std::memcpy(weights.data(), in.weights, weights.size() * sizeof(T));
+    std::memcpy(bias.data(), in.bias, in.out_channels * sizeof(T));
     for (int64_t b = 0; b < in.weight_blocks; ++b) {
       for (int64_t r = 0; r < in.rows_per_tap; ++r) {
         for (int64_t o = 0; o < in.out_channels; ++o) {
@@ -127,25 +134,35 @@ class FlowPacker {
         }
       }
     }
-    std::vector<T> bias(padded);
-    std::copy_n(static_cast<const T*>(in.bias), in.out_channels, bias.begin());
     out->weights = arena_->Add(packed.data(), static_cast<int64_t>(packed.size()));
     out->bias = arena_->Add(bias.data(), padded);
   }
 
   std::string PackStage(const hf_stage& in, int64_t input_rows, bool double_network, StageTables* out) {
-    if (in.sites < 0 || in.out_channels < 1 || in.rows_per_tap < 1 || in.weight_blocks < 0) return "sizes must be positive";
+    if (in.sites < 0 || in.out_channels < 1 || in.rows_per_tap < 1 || in.weight_blocks < 0)
+      return "sizes must be positive";
     if (in.tap_begin[0] != 0) return "tap offsets do not start at 0";
     for (int32_t s = 0; s < in.sites; ++s) {
       if (in.tap_begin[s] > in.tap_begin[s + 1]) return "tap offsets decrease";
     }
     const int32_t taps = in.tap_begin[in.sites];
     for (int32_t t = 0; t < taps; ++t) {
-      if (in.tap_input[t] < 0 || (in.tap_input[t] + int64_t{1}) * in.rows_per_tap > input_rows) return "a tap reads outside its input";
+      if (in.tap_input[t] < 0 || (in.tap_input[t] + int64_t{1}) * in.rows_per_tap > input_rows)
+        return "a tap reads outside its input";
       if (in.tap_weight[t] < 0 || in.tap_weight[t] >= in.weight_blocks) return "a tap has no weights";
     }
     const int32_t block = BlockFor(in.out_channels);
-    *out = {in.sites, in.out_channels, in.rows_per_tap, (in.out_channels + block - 1) / block, block, in.activation, {}, {}, {}, {}, {}};
+    *out = {in.sites,
+            in.out_channels,
+            in.rows_per_tap,
+            (in.out_channels + block - 1) / block,
+            block,
+            in.activation,
+            {},
+            {},
+            {},
+            {},
+            {}};
     if (int64_t{out->sites} * out->groups >= INT32_MAX) return "too many sites times channels";
     out->tap_begin = arena_->Add(in.tap_begin, int64_t{in.sites} + 1);
     out->tap_input = arena_->Add(in.tap_input, taps);
@@ -161,15 +178,19 @@ class FlowPacker {
   std::string PackLayer(const hf_u1_coupling& in) {
     if (in.active < 0 || in.active_loops.n != in.active) return "one active loop is needed per active link";
     const int limit = in.map == HF_MAP_SPLINE ? kMaxBins : 16;
-    if (in.map < HF_MAP_SPLINE || in.map > HF_MAP_NON_COMPACT || in.pieces < 1 || in.pieces > limit) return "unknown circle map";
+    if (in.map < HF_MAP_SPLINE || in.map > HF_MAP_NON_COMPACT || in.pieces < 1 || in.pieces > limit)
+      return "unknown circle map";
     if (in.stages < 1) return "a network has at least one stage";
-    LayerTables layer = {in.active, arena_->Add(in.active_links, in.active), {}, {}, in.map, in.pieces, in.double_network != 0, {}};
+    LayerTables layer = {
+        in.active, arena_->Add(in.active_links, in.active), {}, {}, in.map, in.pieces, in.double_network != 0, {}};
     if (std::string e = PackLoops(in.active_loops, &layer.active_loops); !e.empty()) return "active " + e;
     if (std::string e = PackLoops(in.features, &layer.features); !e.empty()) return "feature " + e;
     if (std::string e = CheckActive(in); !e.empty()) return e;
     const int64_t scalar = in.double_network ? 8 : 4;
     int64_t rows = int64_t{in.features.n} * 2;
-    const auto need = [&](int buffer) { out_->buffer_bytes[buffer] = std::max(out_->buffer_bytes[buffer], rows * scalar); };
+    const auto need = [&](int buffer) {
+      out_->buffer_bytes[buffer] = std::max(out_->buffer_bytes[buffer], rows * scalar);
+    };
     need(1);
     for (int32_t s = 0; s < in.stages; ++s) {
       if (std::string e = PackStage(in.stage[s], rows, in.double_network, &layer.stages.emplace_back()); !e.empty()) {
@@ -179,7 +200,8 @@ class FlowPacker {
       need(s & 1);
     }
     const hf_stage& last = in.stage[in.stages - 1];
-    if (last.sites != in.active || last.out_channels != CircleMapParameters(static_cast<CircleMapKind>(in.map), in.pieces)) {
+    if (last.sites != in.active ||
+        last.out_channels != CircleMapParameters(static_cast<CircleMapKind>(in.map), in.pieces)) {
       return "the last stage does not fit the circle map";
     }
     out_->sum_rows = std::max(out_->sum_rows, int64_t{in.active});

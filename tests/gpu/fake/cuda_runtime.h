@@ -1,0 +1,251 @@
+// A CUDA runtime on the CPU, enough to run core/kernel/cuda in tests without a GPU.
+//
+// Streams are lazy: copies and kernels run only when something waits for them, so that a missing wait, or pinned memory
+// reused too early, gives wrong results instead of luck. Faults can be injected: failing allocations, and an error of a
+// launch. Kernels run thread by thread, in descending order of blocks and threads: nothing may rely on an order.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#define __global__
+#define __launch_bounds__(threads)
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+inline thread_local dim3 blockIdx, threadIdx, blockDim;
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorDevicesUnavailable = 46,
+  cudaErrorNoDevice = 100,
+  cudaErrorECCUncorrectable = 214,
+  cudaErrorNvlinkUncorrectable = 220,
+  cudaErrorContained = 226,
+  cudaErrorIllegalAddress = 700,
+  cudaErrorLaunchTimeout = 702,
+  cudaErrorContextIsDestroyed = 709,
+  cudaErrorAssert = 710,
+  cudaErrorHardwareStackError = 714,
+  cudaErrorIllegalInstruction = 715,
+  cudaErrorMisalignedAddress = 716,
+  cudaErrorInvalidAddressSpace = 717,
+  cudaErrorInvalidPc = 718,
+  cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorExternalDevice = 911,
+  cudaErrorUnknown = 999,
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+namespace fake_cuda {
+
+using Work = std::function<void()>;
+
+struct Event {
+  std::atomic<bool> done{false};
+};
+
+struct Graph {
+  std::vector<Work> nodes;
+};
+
+struct Stream {
+  std::deque<Work> pending;
+  bool capturing = false;
+  Graph captured;
+
+  void Add(Work work) {
+    if (capturing) {
+      captured.nodes.push_back(std::move(work));
+    } else {
+      pending.push_back(std::move(work));
+    }
+  }
+  void RunOne() {
+    pending.front()();
+    pending.pop_front();
+  }
+};
+
+// What tests set and read.
+struct Control {
+  std::atomic<size_t> largest_allocation{SIZE_MAX};  // larger ones fail
+  std::atomic<int> launch_error{0};                  // what launches answer
+  std::atomic<int> wait_error{0};                    // what waits for events answer
+  std::atomic<bool> capture_fails{false};
+  std::atomic<int> live{0};  // allocations, streams, events and graphs not yet freed
+  std::atomic<int> graph_launches{0};
+  std::atomic<int> kernel_launches{0};
+};
+inline Control control;
+
+inline cudaError_t Allocate(void** p, size_t bytes) {
+  if (bytes > control.largest_allocation) return cudaErrorMemoryAllocation;
+  *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  std::memset(*p, 0xFF, bytes);  // NaN
+  ++control.live;
+  return cudaSuccess;
+}
+inline cudaError_t Release(void* p) {
+  std::free(p);
+  --control.live;
+  return cudaSuccess;
+}
+
+// The default stream runs at once.
+inline void Submit(Stream* stream, Work work) {
+  if (stream == nullptr) {
+    work();
+  } else {
+    stream->Add(std::move(work));
+  }
+}
+
+}  // namespace fake_cuda
+
+using cudaStream_t = fake_cuda::Stream*;
+using cudaGraph_t = fake_cuda::Graph*;
+using cudaGraphExec_t = fake_cuda::Graph*;
+// The stream is where the event was last recorded: waiting for it runs that stream.
+struct FakeEvent {
+  std::shared_ptr<fake_cuda::Event> last;
+  fake_cuda::Stream* stream = nullptr;
+};
+using cudaEvent_t = FakeEvent*;
+
+inline const char* cudaGetErrorName(cudaError_t) { return "cudaErrorFake"; }
+inline const char* cudaGetErrorString(cudaError_t) { return "an injected fault"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) { return *free = *total = size_t{1} << 30, cudaSuccess; }
+
+inline cudaError_t cudaMalloc(void** p, size_t bytes) { return fake_cuda::Allocate(p, bytes); }
+inline cudaError_t cudaMallocHost(void** p, size_t bytes) { return fake_cuda::Allocate(p, bytes); }
+inline cudaError_t cudaFree(void* p) { return fake_cuda::Release(p); }
+inline cudaError_t cudaFreeHost(void* p) { return fake_cuda::Release(p); }
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  return std::memcpy(to, from, bytes), cudaSuccess;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  fake_cuda::Submit(stream, [=] { std::memcpy(to, from, bytes); });
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
+  fake_cuda::Submit(stream, [=] { std::memset(p, value, bytes); });
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new fake_cuda::Stream;
+  ++fake_cuda::control.live;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  while (stream != nullptr && !stream->pending.empty()) stream->RunOne();
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  --fake_cuda::control.live;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new FakeEvent;
+  ++fake_cuda::control.live;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  --fake_cuda::control.live;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  auto mark = std::make_shared<fake_cuda::Event>();
+  event->last = mark;
+  event->stream = stream;
+  fake_cuda::Submit(stream, [mark] { mark->done = true; });
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  while (!event->last->done) event->stream->RunOne();
+  return static_cast<cudaError_t>(fake_cuda::control.wait_error.load());
+}
+
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (fake_cuda::control.capture_fails) return cudaErrorStreamCaptureUnsupported;
+  stream->capturing = true;
+  stream->captured.nodes.clear();
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  stream->capturing = false;
+  *graph = new fake_cuda::Graph(stream->captured);
+  ++fake_cuda::control.live;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new fake_cuda::Graph(*graph);
+  ++fake_cuda::control.live;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  --fake_cuda::control.live;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return cudaGraphDestroy(graph); }
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  ++fake_cuda::control.graph_launches;
+  fake_cuda::Submit(stream, [nodes = graph->nodes] {
+    for (const auto& node : nodes) node();
+  });
+  return cudaSuccess;
+}
+
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+};
+
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  if (const int error = fake_cuda::control.launch_error; error != 0) return static_cast<cudaError_t>(error);
+  ++fake_cuda::control.kernel_launches;
+  fake_cuda::Submit(config->stream, [=, grid = config->gridDim, block = config->blockDim] {
+    blockDim = block;
+    for (unsigned b = grid.x; b-- > 0;) {
+      for (unsigned y = block.y; y-- > 0;) {
+        for (unsigned x = block.x; x-- > 0;) {
+          blockIdx = dim3(b);
+          threadIdx = dim3(x, y);
+          kernel(arguments...);
+        }
+      }
+    }
+  });
+  return cudaSuccess;
+}

@@ -1,0 +1,2 @@
+// The CUDA module, compiled for the CPU over fake/cuda_runtime.h: the same bodies, launches, workspaces and table.
+#include "core/kernel/cuda/u1_flow.cu"

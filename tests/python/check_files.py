@@ -1,0 +1,100 @@
+"""Reads files of configurations the way a user would, and recomputes what they say.
+
+check_files.py WRITER         runs WRITER DIRECTORY first, then checks the files that it wrote
+check_files.py FILE...        checks files that `haarflow sample` wrote
+"""
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+
+
+def require(condition, message):
+    if not condition:
+        sys.exit("FAILED: " + message)
+
+
+def plaquette(links):
+    """Mean cos of the plaquette angle: links [n, mu, ..., y, x], mu = 0 shifts the last axis."""
+    links = links.astype(np.float64)
+    dims = links.shape[1]
+    planes = []
+    for mu in range(dims):
+        for nu in range(mu + 1, dims):
+            a, b = links[:, mu], links[:, nu]
+            planes.append(a + np.roll(b, -1, axis=-1 - mu) - np.roll(a, -1, axis=-1 - nu) - b)
+    return np.mean(np.cos(planes), axis=(0, *range(2, dims + 2)))
+
+
+def check(name, links, columns, attributes):
+    n = links.shape[0]
+    metropolis = attributes["mode"] == "METROPOLIS"
+    require(links.shape[1:] == (len(attributes["lattice"]), *attributes["lattice"]), f"{name}: shape {links.shape}")
+    require(attributes["axes"] == "n,mu,y,x" or len(attributes["lattice"]) != 2, f"{name}: axes {attributes['axes']}")
+    require(str(links.dtype) == attributes["precision"], f"{name}: dtype {links.dtype}")
+    require(hashlib.sha256(np.ascontiguousarray(links).tobytes()).hexdigest() == attributes["sha256"], f"{name}: links' SHA-256")
+    require(hashlib.sha256(attributes["target"].encode()).hexdigest() == attributes["target_digest"], f"{name}: target digest")
+    require(len(attributes["model_digest"]) == 64, f"{name}: model digest")
+    require(attributes["group"] == "U(1)" and attributes["theory"] == "u1_wilson", f"{name}: theory")
+    require(isinstance(int(attributes["seed"]), int) and attributes["convention_version"] == 1, f"{name}: conventions")
+    require(np.all(np.abs(links) <= np.pi * (1 + 1e-6)), f"{name}: angles out of range")
+    for column in ("index", "log_weight", "log_q", "action", *attributes["observables"]):
+        require(columns[column].shape == (n,), f"{name}: column {column}")
+    require(np.all(np.diff(columns["index"].astype(np.int64)) > 0), f"{name}: indices do not ascend")
+    log_weight = -columns["action"] - columns["log_q"]
+    require(np.allclose(columns["log_weight"], log_weight, rtol=0, atol=1e-9), f"{name}: log_weight is not -S - log q")
+    if metropolis:
+        require(int(columns["multiplicity"].sum()) == int(attributes["steps"]), f"{name}: multiplicities do not add up")
+    if "plaquette" in attributes["observables"]:
+        tolerance = 1e-12 if attributes["precision"] == "float64" else 1e-6
+        difference = np.max(np.abs(plaquette(links) - columns["plaquette"]))
+        require(difference < tolerance, f"{name}: plaquette differs by {difference}")
+    print(f"{name}: {n} configurations, mode {attributes['mode']}, {links.dtype}: good")
+
+
+def check_hdf5(path):
+    with h5py.File(path, "r") as file:
+        attributes = {key: value for key, value in file.attrs.items()}
+        require(file["links"].chunks is not None, f"{path}: links are not chunked")
+        require(isinstance(attributes["axes"], str), f"{path}: strings are not strings")
+        require(attributes["reliable"].dtype == bool, f"{path}: reliable is no Boolean")
+        require(attributes["resume_token"].tobytes(), f"{path}: no resume token")
+        require(("multiplicity" in file) == (attributes["mode"] == "METROPOLIS"), f"{path}: multiplicity")
+        columns = {key: file[key][:] for key in file if key not in ("links", "observables")}
+        for key in file["observables"]:
+            columns[key] = file["observables"][key][:]
+        check(os.path.basename(path), file["links"][:], columns, attributes)
+
+
+def check_npy(path):
+    stem = path[: -len(".npy")]
+    with open(stem + ".json", encoding="utf-8") as text:
+        attributes = json.load(text)
+    links = np.load(path, mmap_mode="r", allow_pickle=False)
+    table = np.load(stem + ".table.npy", allow_pickle=False)
+    require(bytes.fromhex(attributes["resume_token"]), f"{path}: no resume token")
+    check(os.path.basename(path), np.asarray(links), {key: table[key] for key in table.dtype.names}, attributes)
+
+
+def check_file(path):
+    (check_npy if path.endswith(".npy") else check_hdf5)(path)
+
+
+def main(arguments):
+    if arguments and arguments[0].endswith((".h5", ".hdf5", ".npy")):
+        for path in arguments:
+            check_file(path)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run([arguments[0], directory], check=True)
+        for name in ("chain.h5", "chain.npy", "weighted.hdf5", "weighted.npy"):
+            check_file(os.path.join(directory, name))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

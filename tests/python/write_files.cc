@@ -1,0 +1,40 @@
+// Writes one run in every format, for check_files.py to read: write_files DIRECTORY.
+#include <cstdio>
+#include <string>
+
+#include "core/base/status.h"
+#include "core/io/configuration_file.h"
+#include "tests/unit/io_fake_run.h"
+
+namespace haarflow {
+namespace {
+
+absl::Status Write(const testing::FakeRunOptions& options, const std::string& path) {
+  const testing::FakeRun fake(options);
+  {
+    ASSIGN_OR_RETURN(const auto part, PartWriter::Create(PartPathOf(path), /*overwrite=*/true));
+    for (const auto& message : fake.Stream(300, 64)) RETURN_IF_ERROR(part->Append(message));
+  }
+  return WriteConfigurations(PartPathOf(path), path);
+}
+
+absl::Status WriteAll(const std::string& directory) {
+  testing::FakeRunOptions options;
+  options.observables = {"plaquette", "charge_squared"};
+  RETURN_IF_ERROR(Write(options, directory + "/chain.h5"));
+  RETURN_IF_ERROR(Write(options, directory + "/chain.npy"));
+  options.mode = v1::SAMPLE_MODE_REWEIGHTED;
+  options.precision = v1::FIELD_PRECISION_FLOAT32;
+  RETURN_IF_ERROR(Write(options, directory + "/weighted.hdf5"));
+  return Write(options, directory + "/weighted.npy");
+}
+
+}  // namespace
+}  // namespace haarflow
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  const absl::Status status = haarflow::WriteAll(argv[1]);
+  if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  return status.ok() ? 0 : 1;
+}

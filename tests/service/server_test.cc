@@ -1,0 +1,490 @@
+// The server over a real socket, in this process: every RPC, every refusal, health, drain, metrics.
+#include "server/rpc/server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <sstream>
+#include <thread>
+
+#include "core/exact/metropolis.h"
+#include "core/kernel/kernels.h"
+#include "server/sampling/in_process.h"
+#include "server/sampling/retry.h"
+#include "tests/service/stream_util.h"
+#include "tests/service/test_store.h"
+
+namespace haarflow::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr double kBeta = 0.3;  // the uniform prior alone is a fair model at this coupling
+
+struct Running {
+  ModelRegistry registry;
+  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<Scheduler> scheduler;
+  std::unique_ptr<Server> server;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::SamplerService::Stub> stub;
+
+  ~Running() {
+    if (server != nullptr) {
+      EXPECT_TRUE(server->Shutdown(std::chrono::seconds(0)));
+    }
+    server.reset();
+    scheduler.reset();
+  }
+};
+
+class ServerTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    store_ = new TestStore();
+    store_->Publish("small", 4, kBeta);
+    store_->Publish("other", 8, kBeta);
+    store_->Publish("altered", 4, 1.0);
+    store_->Alter("altered/1/weights.safetensors");
+  }
+  static void TearDownTestSuite() {
+    delete store_;
+    store_ = nullptr;
+  }
+
+  static std::unique_ptr<Running> Start(Scheduler::Options scheduling = {}, Server::Options options = {}) {
+    auto running = std::make_unique<Running>();
+    EXPECT_TRUE(running->registry.LoadStore(store_->Open(), CpuKernels(), 0).ok());
+    running->metrics = *Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, "127.0.0.1:0");
+    running->metrics->SetModels(running->registry.Ready());
+    scheduling.observer = running->metrics.get();
+    running->scheduler = std::make_unique<Scheduler>(scheduling);
+    if (options.listen == Server::Options().listen) options.listen = "127.0.0.1:0";
+    options.info.set_device("cpu:1");
+    auto server = Server::Start(options, &running->registry, running->scheduler.get(), running->metrics.get());
+    EXPECT_TRUE(server.ok()) << server.status();
+    running->server = *std::move(server);
+    running->channel = grpc::CreateChannel(running->server->address(), grpc::InsecureChannelCredentials());
+    running->stub = v1::SamplerService::NewStub(running->channel);
+    return running;
+  }
+
+  static v1::SampleRequest Request(uint64_t seed, uint64_t count, const std::string& model = "small") {
+    v1::SampleRequest request;
+    request.set_model(model);
+    request.set_seed(seed);
+    request.set_count(count);
+    return request;
+  }
+  static grpc::Status Read(v1::SamplerService::Stub* stub, const v1::SampleRequest& request, Collector* collected) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+    auto stream = stub->Sample(&context, request);
+    v1::SampleResponse response;
+    while (stream->Read(&response)) collected->Add(response);
+    return stream->Finish();
+  }
+  static Collector ReadAll(Running& running, const v1::SampleRequest& request) {
+    Collector collected;
+    const grpc::Status status = Read(running.stub.get(), request, &collected);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return collected;
+  }
+
+  static TestStore* store_;
+};
+TestStore* ServerTest::store_ = nullptr;
+
+TEST_F(ServerTest, ListsWhatItServesAndWhatItRefused) {
+  auto running = Start();
+  grpc::ClientContext context;
+  v1::ListModelsResponse response;
+  ASSERT_TRUE(running->stub->ListModels(&context, {}, &response).ok());
+  ASSERT_EQ(response.models_size(), 3);
+  EXPECT_EQ(response.models(0).name(), "altered");
+  EXPECT_EQ(response.models(0).state(), v1::MODEL_STATE_REFUSED);
+  EXPECT_THAT(response.models(0).state_reason(), HasSubstr("weights.safetensors"));
+  EXPECT_EQ(response.models(1).state(), v1::MODEL_STATE_READY);
+  EXPECT_EQ(response.models(1).digest().size(), 32);
+  EXPECT_EQ(response.server().device(), "cpu:1");
+
+  grpc::ClientContext second;
+  v1::GetModelRequest get;
+  get.set_name("small");
+  v1::GetModelResponse model;
+  ASSERT_TRUE(running->stub->GetModel(&second, get, &model).ok());
+  EXPECT_THAT(model.spec_text(), HasSubstr("name: \"small\""));
+  EXPECT_THAT(model.manifest_json(), HasSubstr("small"));
+  EXPECT_EQ(model.spec().name(), "small");
+}
+
+TEST_F(ServerTest, AStreamEqualsTheSameStreamWithinAProcess) {
+  auto running = Start();
+  const auto request = Request(17, 20000);
+  const Collector remote = ReadAll(*running, request);
+  auto task = MakeSampleTask(running->registry, request, RequestOptions());
+  ASSERT_TRUE(task.ok());
+  BlockingReader<v1::SampleResponse> reader(*task);
+  ASSERT_TRUE(running->scheduler->Submit(*task).ok());
+  Collector local;
+  while (auto message = reader.Read()) local.Add(*message);
+  EXPECT_EQ(remote.configurations, local.configurations);
+  EXPECT_EQ(remote.summary.resume_token(), local.summary.resume_token());
+  EXPECT_TRUE(remote.summary.complete());
+  EXPECT_EQ(remote.header.numerics_class(), CpuKernels().numerics);
+  EXPECT_GT(remote.chunks, 1);
+}
+
+TEST_F(ServerTest, ARequestWithoutASeedGetsARandomOneThatRepeatsIt) {
+  auto running = Start();
+  auto request = Request(0, 50);
+  request.clear_seed();
+  const Collector first = ReadAll(*running, request);
+  const Collector second = ReadAll(*running, request);
+  EXPECT_NE(first.header.seed(), second.header.seed());
+  request.set_seed(first.header.seed());
+  EXPECT_EQ(ReadAll(*running, request).configurations, first.configurations);
+}
+
+TEST_F(ServerTest, BadInputGetsTheRightCodeAndTheServerGoesOn) {
+  auto running = Start();
+  const std::string token = ReadAll(*running, Request(1, 20)).summary.resume_token();
+  using Change = std::function<void(v1::SampleRequest*)>;
+  const std::vector<std::pair<Change, grpc::StatusCode>> cases = {
+      {[](auto* r) { r->set_model("nobody"); }, grpc::StatusCode::NOT_FOUND},
+      {[](auto* r) { r->set_model("altered"); }, grpc::StatusCode::FAILED_PRECONDITION},
+      {[](auto* r) { r->set_count(0); }, grpc::StatusCode::INVALID_ARGUMENT},
+      {[](auto* r) { r->set_count(~uint64_t{0}); }, grpc::StatusCode::INVALID_ARGUMENT},
+      {[](auto* r) { r->set_first_index(~uint64_t{0}); }, grpc::StatusCode::INVALID_ARGUMENT},
+      {[](auto* r) { r->set_model_digest(std::string(32, 'd')); }, grpc::StatusCode::FAILED_PRECONDITION},
+      {[](auto* r) { r->add_observables("nonsense"); }, grpc::StatusCode::INVALID_ARGUMENT},
+      {[](auto* r) {
+         *r->mutable_target() = MakeTarget({16, 16}, 1);
+       },
+       grpc::StatusCode::INVALID_ARGUMENT},
+      {[](auto* r) {
+         r->clear_model();
+         *r->mutable_target() = MakeTarget({4, 4}, 0.7);
+       },
+       grpc::StatusCode::FAILED_PRECONDITION},
+      {[](auto* r) { r->set_resume_token("no token"); }, grpc::StatusCode::INVALID_ARGUMENT},
+      {[&](auto* r) {
+         r->Clear();
+         r->set_count(5);
+         r->set_resume_token(token);
+         r->mutable_resume_token()->back() ^= 1;
+       },
+       grpc::StatusCode::DATA_LOSS},
+      {[&](auto* r) {
+         r->set_model("other");
+         r->set_resume_token(token);
+       },
+       grpc::StatusCode::INVALID_ARGUMENT},
+      {[](auto* r) { r->set_resume_token(std::string(2 << 20, 't')); }, grpc::StatusCode::RESOURCE_EXHAUSTED},
+  };
+  for (const auto& [change, code] : cases) {
+    auto request = Request(1, 100);
+    change(&request);
+    Collector nothing;
+    const grpc::Status status = Read(running->stub.get(), request, &nothing);
+    EXPECT_EQ(status.error_code(), code) << status.error_message();
+    EXPECT_FALSE(status.error_message().empty());
+    EXPECT_TRUE(nothing.configurations.empty());
+  }
+  grpc::ClientContext get_context;
+  v1::GetModelRequest get;
+  get.set_name("nobody");
+  v1::GetModelResponse model;
+  EXPECT_EQ(running->stub->GetModel(&get_context, get, &model).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_TRUE(ReadAll(*running, Request(1, 100)).summary.complete());
+}
+
+TEST_F(ServerTest, ATokenOfAnOlderVersionIsAFailedPrecondition) {
+  TestStore store;
+  store.Publish("m", 4, 0.25);
+  std::string token;
+  for (int version = 1; version <= 2; ++version) {
+    ModelRegistry registry;
+    ASSERT_TRUE(registry.LoadStore(store.Open(), CpuKernels(), 0).ok());
+    if (version == 1) {
+      Scheduler scheduler{Scheduler::Options()};
+      auto task = MakeSampleTask(registry, Request(1, 10, "m"), RequestOptions());
+      BlockingReader<v1::SampleResponse> reader(*task);
+      ASSERT_TRUE(scheduler.Submit(*task).ok());
+      while (auto message = reader.Read()) {
+        if (message->has_summary()) token = message->summary().resume_token();
+      }
+      store.Publish("m", 4, 0.26);
+      continue;
+    }
+    v1::SampleRequest request;
+    request.set_count(1);
+    request.set_resume_token(token);
+    EXPECT_EQ(MakeSampleTask(registry, request, RequestOptions()).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
+}
+
+TEST_F(ServerTest, HealthHasNamesForServiceAndModels) {
+  auto running = Start();
+  EXPECT_EQ(CheckHealth(running->channel, ""), 1);
+  EXPECT_EQ(CheckHealth(running->channel, "haarflow.v1.SamplerService"), 1);
+  EXPECT_EQ(CheckHealth(running->channel, "haarflow.model.small"), 1);
+  EXPECT_EQ(CheckHealth(running->channel, "haarflow.model.altered"), 2);
+  EXPECT_EQ(CheckHealth(running->channel, "haarflow.model.nobody"), -static_cast<int>(grpc::StatusCode::NOT_FOUND));
+  running->server->SetUnhealthy();
+  EXPECT_EQ(CheckHealth(running->channel, ""), 2);
+  EXPECT_EQ(CheckHealth(running->channel, "haarflow.model.small"), 2);
+}
+
+TEST_F(ServerTest, TwoClientsAtOnceGetWhatEachWouldGetAlone) {
+  Scheduler::Options scheduling;
+  scheduling.threads = 2;
+  auto running = Start(scheduling);
+  const std::vector<v1::SampleRequest> requests = {Request(1, 8000), Request(2, 8000), Request(1, 3000, "other")};
+  std::vector<Collector> alone;
+  for (const auto& request : requests) alone.push_back(ReadAll(*running, request));
+  std::vector<Collector> together(requests.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    threads.emplace_back([&, i] { together[i] = ReadAll(*running, requests[i]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(together[i].configurations, alone[i].configurations) << i;
+}
+
+TEST_F(ServerTest, InterruptedAndResumedAtANewServerEqualsUnbroken) {
+  Server::Options options;
+  options.request.max_chunk_bytes = 8192;
+  Collector unbroken = ReadAll(*Start({}, options), Request(5, 2000));
+  Collector parts;
+  for (int part = 0; part < 50; ++part) {
+    auto running = Start({}, options);
+    v1::SampleRequest request = Request(5, 2000);
+    if (part > 0) {
+      const uint64_t done = ParseToken(parts.token)->steps();
+      if (done == 2000) break;
+      request.Clear();
+      request.set_resume_token(parts.token);
+      request.set_count(2000 - done);
+    }
+    grpc::ClientContext context;
+    auto stream = running->stub->Sample(&context, request);
+    v1::SampleResponse response;
+    const int stop = parts.chunks + 1 + 3 * part;
+    while (parts.chunks < stop && stream->Read(&response)) parts.Add(response);
+    context.TryCancel();
+    const grpc::Status status = stream->Finish();
+    EXPECT_TRUE(status.ok() || status.error_code() == grpc::StatusCode::CANCELLED) << status.error_message();
+  }
+  EXPECT_EQ(parts.Expanded(), unbroken.Expanded());
+}
+
+TEST_F(ServerTest, AClientThatStopsReadingCostsOthersNothing) {
+  auto running = Start();
+  grpc::ClientContext context;
+  auto silent = running->stub->Sample(&context, Request(1, uint64_t{1} << 32));
+  v1::SampleResponse header;
+  ASSERT_TRUE(silent->Read(&header));
+  const int64_t reserved = running->scheduler->reserved_bytes();
+  EXPECT_LT(reserved, 4 << 20);
+  const Collector quick = ReadAll(*running, Request(2, 50000));
+  EXPECT_TRUE(quick.summary.complete());
+  EXPECT_EQ(running->scheduler->reserved_bytes(), reserved);
+  context.TryCancel();
+  v1::SampleResponse rest;
+  while (silent->Read(&rest)) {
+  }
+  EXPECT_EQ(silent->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServerTest, ADeadlineEndsTheStreamOnBothSides) {
+  auto running = Start();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  auto stream = running->stub->Sample(&context, Request(1, uint64_t{1} << 32));
+  v1::SampleResponse response;
+  while (stream->Read(&response)) {
+  }
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  // The next stream is admitted by a server of one: the reservation came back.
+  EXPECT_TRUE(ReadAll(*running, Request(2, 100)).summary.complete());
+}
+
+TEST_F(ServerTest, AFullServerSaysWhenToComeBack) {
+  Scheduler::Options scheduling;
+  scheduling.max_streams = 1;
+  auto running = Start(scheduling);
+  grpc::ClientContext context;
+  auto first = running->stub->Sample(&context, Request(1, uint64_t{1} << 32));
+  v1::SampleResponse response;
+  ASSERT_TRUE(first->Read(&response));
+  grpc::ClientContext second_context;
+  auto second = running->stub->Sample(&second_context, Request(2, 10));
+  EXPECT_FALSE(second->Read(&response));
+  const grpc::Status status = second->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_details(), HasSubstr(kRetryInfoUrl));
+  const auto& trailers = second_context.GetServerTrailingMetadata();
+  const auto pushback = trailers.find("grpc-retry-pushback-ms");
+  ASSERT_NE(pushback, trailers.end());
+  EXPECT_EQ(std::string(pushback->second.data(), pushback->second.size()), "1000");
+  context.TryCancel();
+}
+
+TEST_F(ServerTest, DrainEndsStreamsWithATokenAndRefusesNewOnes) {
+  auto running = Start();
+  grpc::ClientContext context;
+  auto stream = running->stub->Sample(&context, Request(9, uint64_t{1} << 32));
+  Collector collected;
+  v1::SampleResponse response;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(stream->Read(&response));
+    collected.Add(response);
+  }
+  bool clean = false;
+  std::thread shutdown([&] { clean = running->server->Shutdown(std::chrono::minutes(1)); });
+  while (CheckHealth(running->channel, "") != 2) {  // the open stream, unread, keeps the server there
+  }
+  Collector none;
+  grpc::Status refused;
+  do {  // health changes a moment before calls are refused
+    refused = Read(running->stub.get(), Request(1, 1), &none);
+  } while (refused.ok());
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
+  while (stream->Read(&response)) collected.Add(response);
+  EXPECT_TRUE(stream->Finish().ok());
+  shutdown.join();
+  EXPECT_TRUE(clean);
+  running->server.reset();
+  ASSERT_TRUE(collected.summarised);
+  EXPECT_FALSE(collected.summary.complete());
+
+  const uint64_t steps = collected.summary.statistics().steps();
+  auto restarted = Start();
+  v1::SampleRequest rest;
+  rest.set_resume_token(collected.summary.resume_token());
+  rest.set_count(500);
+  const Collector tail = ReadAll(*restarted, rest);
+  const Collector unbroken = ReadAll(*restarted, Request(9, steps + 500));
+  auto all = collected.Expanded();
+  const auto more = tail.Expanded();
+  all.insert(all.end(), more.begin(), more.end());
+  EXPECT_EQ(all, unbroken.Expanded());
+}
+
+TEST_F(ServerTest, AClientThatNeverReadsDoesNotHoldTheShutdown) {
+  auto running = Start();
+  grpc::ClientContext context;
+  auto stream = running->stub->Sample(&context, Request(9, uint64_t{1} << 32));
+  v1::SampleResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_TRUE(running->server->Shutdown(std::chrono::milliseconds(200)));
+  running->server.reset();
+  while (stream->Read(&response)) {
+  }
+  EXPECT_FALSE(stream->Finish().ok());
+}
+
+TEST_F(ServerTest, MeasuresAndEstimatesAgreeWithExactValues) {
+  auto running = Start();
+  for (const v1::SampleMode mode : {v1::SAMPLE_MODE_METROPOLIS, v1::SAMPLE_MODE_REWEIGHTED}) {
+    v1::MeasureRequest request;
+    request.set_model("small");
+    request.set_seed(1);
+    request.set_count(40000);
+    request.set_mode(mode);
+    for (const char* name : {"plaquette", "charge_squared", "wilson_loop_2x2"}) request.add_observables(name);
+    grpc::ClientContext context;
+    auto stream = running->stub->Measure(&context, request);
+    v1::MeasureResponse response;
+    v1::MeasureResponse last;
+    while (stream->Read(&response)) last = response;
+    const grpc::Status status = stream->Finish();
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_EQ(last.estimates_size(), 3);
+    for (const v1::Estimate& e : last.estimates()) {
+      ASSERT_TRUE(e.has_exact()) << e.observable();
+      EXPECT_GT(e.error(), 0);
+      EXPECT_LT(std::abs(e.value() - e.exact()), 5 * e.error()) << e.ShortDebugString();
+    }
+    EXPECT_TRUE(last.statistics().quality().reliable()) << last.statistics().quality().unreliable_reason();
+  }
+  v1::EstimatePartitionFunctionRequest request;
+  request.set_model("small");
+  request.set_seed(1);
+  request.set_error(0.01);
+  grpc::ClientContext context;
+  auto stream = running->stub->EstimatePartitionFunction(&context, request);
+  v1::EstimatePartitionFunctionResponse response;
+  v1::EstimatePartitionFunctionResponse last;
+  while (stream->Read(&response)) last = response;
+  ASSERT_TRUE(stream->Finish().ok());
+  EXPECT_TRUE(last.final());
+  EXPECT_TRUE(last.error_reached());
+  EXPECT_LT(std::abs(last.log_z() - last.exact()), 5 * last.log_z_error());
+  EXPECT_LT(last.mean_log_weight(), last.log_z());
+}
+
+TEST_F(ServerTest, AModelServesAnotherCouplingByItsWeights) {
+  auto running = Start();
+  v1::MeasureRequest request;
+  request.set_model("small");
+  *request.mutable_target() = MakeTarget({4, 4}, 0.4);
+  request.set_seed(2);
+  request.set_count(40000);
+  request.add_observables("plaquette");
+  grpc::ClientContext context;
+  auto stream = running->stub->Measure(&context, request);
+  v1::MeasureResponse response;
+  while (stream->Read(&response)) {
+  }
+  ASSERT_TRUE(stream->Finish().ok());
+  const v1::Estimate& e = response.estimates(0);
+  EXPECT_LT(std::abs(e.value() - e.exact()), 5 * e.error()) << e.ShortDebugString();
+  EXPECT_NEAR(e.exact(), 0.196, 0.003);  // I1/I0(0.4), nearly
+}
+
+TEST_F(ServerTest, MetricsAreWellFormedAndCount) {
+  auto running = Start();
+  ReadAll(*running, Request(1, 1000));
+  Collector none;
+  Read(running->stub.get(), Request(1, 0), &none);
+  const std::regex line(R"(^[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? (-?[0-9.eE+-]+|[+-]?Inf|Nan)$)");
+  std::string text;
+  // A call is counted after its last byte has reached the client: wait for it by scraping.
+  do {
+    text = Scrape(running->metrics->address());
+    ASSERT_FALSE(text.empty());
+  } while (text.find("haarflow_requests_total{code=\"INVALID_ARGUMENT\",method=\"Sample\"} 1") == std::string::npos);
+  std::istringstream lines(text);
+  for (std::string l; std::getline(lines, l);) {
+    if (l.empty() || l[0] == '#') continue;
+    EXPECT_TRUE(std::regex_match(l, line)) << l;
+  }
+  for (const char* name :
+       {"haarflow_requests_total{code=\"OK\",method=\"Sample\"} 1", "haarflow_request_duration_seconds_bucket",
+        "haarflow_time_to_first_configuration_seconds_count 1", "haarflow_configurations_total{model=\"small\"}",
+        "haarflow_accepted_total{model=\"small\"}", "haarflow_stream_bytes_total", "haarflow_batch_size_bucket",
+        "haarflow_batch_seconds_sum", "haarflow_queue_depth", "haarflow_active_streams",
+        "haarflow_model_info{model=\"small\",version=\"1\"} 1", "haarflow_build_info{", "haarflow_device_healthy 1",
+        "process_resident_memory_bytes", "haarflow_proposals_total{model=\"small\"} 1128"}) {
+    EXPECT_THAT(text, HasSubstr(name));
+  }
+}
+
+TEST_F(ServerTest, UnixSocketsWorkAndATakenPortIsAnError) {
+  Server::Options options;
+  options.listen = "unix:" + store_->path("socket");
+  auto running = Start({}, options);
+  EXPECT_EQ(running->server->address(), options.listen);
+  EXPECT_TRUE(ReadAll(*running, Request(1, 10)).summary.complete());
+  auto tcp = Start();
+  options.listen = tcp->server->address();
+  const auto taken = Server::Start(options, &tcp->registry, tcp->scheduler.get(), tcp->metrics.get());
+  EXPECT_EQ(taken.status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace haarflow::testing

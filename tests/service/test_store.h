@@ -1,0 +1,100 @@
+// A temporary store with small models that draw from the uniform prior alone, and raw access to what tests cannot link:
+// health checks by bytes, metrics by a socket.
+#pragma once
+
+#include <arpa/inet.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/model/store.h"
+
+namespace haarflow::testing {
+
+class TestStore {
+ public:
+  TestStore() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "haarflow-service-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    root_ = pattern;
+    EXPECT_TRUE(ModelStore::Create(directory()).ok());
+  }
+  ~TestStore() { std::filesystem::remove_all(root_); }
+  TestStore(const TestStore&) = delete;
+  TestStore& operator=(const TestStore&) = delete;
+
+  std::string directory() const { return root_ + "/store"; }
+  std::string path(const std::string& name) const { return root_ + "/" + name; }
+  ModelStore Open() const { return *ModelStore::Open(directory()); }
+
+  Manifest Publish(const std::string& name, int extent, double beta) {
+    const std::string spec =
+        absl::StrCat("name: \"", name, "\" spec_version: 1 target { lattice { shape: ", extent, " shape: ", extent,
+                     " } u1_wilson { beta: ", beta, " } } prior { uniform {} }");
+    auto manifest = Open().Publish(spec, TensorMap(), v1::ModelCard(), /*make_champion=*/true);
+    EXPECT_TRUE(manifest.ok()) << manifest.status();
+    return manifest.ok() ? *manifest : Manifest();
+  }
+  // Changes a stored file behind the store's back.
+  void Alter(const std::string& file) {
+    std::ofstream(directory() + "/" + file, std::ios::binary | std::ios::app) << "x";
+  }
+
+ private:
+  std::string root_;
+};
+
+// grpc.health.v1.Health/Check: 1 SERVING, 2 NOT_SERVING, or minus the status code.
+inline int CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
+  std::string request;  // HealthCheckRequest { string service = 1; }
+  if (!service.empty()) request = absl::StrCat("\x0a", std::string(1, static_cast<char>(service.size())), service);
+  const grpc::Slice slice(request);
+  grpc::ByteBuffer in(&slice, 1);
+  grpc::ByteBuffer out;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  std::promise<grpc::Status> done;
+  grpc::GenericStub stub(channel);
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &in, &out,
+                 [&done](grpc::Status status) { done.set_value(std::move(status)); });
+  const grpc::Status status = done.get_future().get();
+  if (!status.ok()) return -static_cast<int>(status.error_code());
+  std::vector<grpc::Slice> slices;
+  EXPECT_TRUE(out.Dump(&slices).ok());
+  return !slices.empty() && slices[0].size() == 2 ? slices[0].begin()[1] : 0;  // status = 1
+}
+
+// The body of GET /metrics.
+inline std::string Scrape(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
+  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  const timeval timeout{.tv_sec = 20, .tv_usec = 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+  EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+  std::string response;
+  char buffer[4096];
+  for (ssize_t n = 0; (n = read(fd, buffer, sizeof buffer)) > 0;) response.append(buffer, static_cast<size_t>(n));
+  close(fd);
+  const size_t body = response.find("\r\n\r\n");
+  return body == std::string::npos ? "" : response.substr(body + 4);
+}
+
+}  // namespace haarflow::testing
