@@ -31,6 +31,12 @@ absl::Status CheckAddress(const std::string& address) {
       absl::StrCat("\"", address, "\" is no server address: give host:port, for example 127.0.0.1:50151, or unix:/path"));
 }
 
+// "failed to connect to all addresses; last error: ...: Connection refused" -> "Connection refused".
+std::string CauseOf(const std::string& message) {
+  const size_t colon = message.find_last_of(':');
+  return colon == std::string::npos || colon + 2 >= message.size() ? message : message.substr(colon + 2);
+}
+
 // Reads a stream to its end: the last message, when the call succeeded. `progress` returning false cancels.
 template <typename Response, typename Progress>
 absl::StatusOr<Response> ReadToEnd(grpc::ClientContext* context, std::unique_ptr<grpc::ClientReader<Response>> reader,
@@ -59,6 +65,10 @@ absl::StatusOr<Response> ReadToEnd(grpc::ClientContext* context, std::unique_ptr
 absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
   if (status.ok()) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (code == absl::StatusCode::kUnavailable && status.error_message().find("failed to connect") != std::string::npos) {
+    return absl::UnavailableError(absl::StrCat("no server answers at ", address, " (", CauseOf(status.error_message()),
+                                               "): start haarflow-server, or give its address with --server or $HAARFLOW_SERVER"));
+  }
   if (code == absl::StatusCode::kUnavailable) {
     return absl::UnavailableError(absl::StrCat("server at ", address, ": ", status.error_message()));
   }

@@ -75,7 +75,8 @@ class Client {
   absl::StatusOr<v1::EstimatePartitionFunctionResponse> EstimatePartitionFunction(
       const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options, const PartitionCallback& progress) const;
 
-  // grpc.health.v1 of `service` ("" is the server as a whole): true when SERVING. NOT_FOUND for a name it does not know.
+  // grpc.health.v1 of `service` ("" is the server as a whole, "haarflow.model.NAME" a model): true when SERVING. NOT_FOUND for a name
+  // it does not know.
   absl::StatusOr<bool> IsServing(const std::string& service) const;
 
   const std::string& address() const { return address_; }

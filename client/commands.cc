@@ -179,7 +179,7 @@ absl::StatusOr<ExitCode> RunModel(const Globals& globals, const std::string& nam
 
 absl::StatusOr<ExitCode> RunHealthcheck(const Globals& globals, const std::string& model) {
   ASSIGN_OR_RETURN(const auto client, ConnectTo(globals));
-  auto serving = client->IsServing(model);
+  auto serving = client->IsServing(model.empty() ? std::string() : "haarflow.model." + model);
   if (absl::IsNotFound(serving.status())) {
     return absl::NotFoundError(absl::StrCat("the server at ", globals.server, " knows no model ", model, ": see `haarflow models`"));
   }

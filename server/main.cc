@@ -49,6 +49,7 @@ struct Flags {
 };
 
 void DefineFlags(CLI::App* app, Flags* flags) {
+  app->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // scripts append overrides
   app->add_option("--store", flags->store, "Directory of the model store")->required();
   app->add_option("--listen", flags->listen, "host:port (port 0 picks one) or unix:/path")->capture_default_str();
   app->add_option("--metrics", flags->metrics, "host:port for Prometheus metrics; none when absent");

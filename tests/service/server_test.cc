@@ -32,7 +32,7 @@ struct Running {
 
   ~Running() {
     if (server != nullptr) {
-      EXPECT_TRUE(server->Shutdown(std::chrono::seconds(0)));
+      EXPECT_TRUE(server->Shutdown(std::chrono::seconds(5)));
     }
     server.reset();
     scheduler.reset();
@@ -53,10 +53,11 @@ class ServerTest : public ::testing::Test {
     store_ = nullptr;
   }
 
-  static std::unique_ptr<Running> Start(Scheduler::Options scheduling = {}, Server::Options options = {}) {
+  static std::unique_ptr<Running> Start(Scheduler::Options scheduling = {}, Server::Options options = {},
+                                        const std::string& metrics = "") {
     auto running = std::make_unique<Running>();
     EXPECT_TRUE(running->registry.LoadStore(store_->Open(), CpuKernels(), 0).ok());
-    running->metrics = *Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, "127.0.0.1:0");
+    running->metrics = *Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, metrics);
     running->metrics->SetModels(running->registry.Ready());
     scheduling.observer = running->metrics.get();
     running->scheduler = std::make_unique<Scheduler>(scheduling);
@@ -376,10 +377,21 @@ TEST_F(ServerTest, DrainEndsStreamsWithATokenAndRefusesNewOnes) {
 
 TEST_F(ServerTest, AClientThatNeverReadsDoesNotHoldTheShutdown) {
   auto running = Start();
+  grpc::ChannelArguments small_window;
+  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65535);
+  auto stub = v1::SamplerService::NewStub(
+      grpc::CreateCustomChannel(running->server->address(), grpc::InsecureChannelCredentials(), small_window));
   grpc::ClientContext context;
-  auto stream = running->stub->Sample(&context, Request(9, uint64_t{1} << 32));
+  auto stream = stub->Sample(&context, Request(9, uint64_t{1} << 32));
   v1::SampleResponse response;
   ASSERT_TRUE(stream->Read(&response));
+  // A full chunk waits behind the one on the wire: nothing is demanded any more.
+  const std::regex stuck("haarflow_queue_depth 0\n");
+  const std::regex enough("haarflow_proposals_total\\{model=\"small\"\\} [0-9]{4,}");
+  for (std::string text; !std::regex_search(text, stuck) || !std::regex_search(text, enough);) {
+    text = running->metrics->Text();
+  }
   EXPECT_TRUE(running->server->Shutdown(std::chrono::milliseconds(200)));
   running->server.reset();
   while (stream->Read(&response)) {
@@ -447,7 +459,7 @@ TEST_F(ServerTest, AModelServesAnotherCouplingByItsWeights) {
 }
 
 TEST_F(ServerTest, MetricsAreWellFormedAndCount) {
-  auto running = Start();
+  auto running = Start({}, {}, "127.0.0.1:0");
   ReadAll(*running, Request(1, 1000));
   Collector none;
   Read(running->stub.get(), Request(1, 0), &none);
