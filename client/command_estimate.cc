@@ -117,8 +117,9 @@ absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& opti
     v1::ChainStatistics statistics;
     *statistics.mutable_quality() = response.quality();
     std::string text =
-        absl::StrCat(DescribeRun(header), "\n\n", StatisticsText(statistics, /*metropolis=*/false, log_z), "E_q[log w]  ",
-                     ValueWithError(response.mean_log_weight(), response.mean_log_weight_error()), ", a lower bound of log Z\n");
+        absl::StrCat(DescribeRun(header), "\n\n", StatisticsText(statistics, /*metropolis=*/false, log_z), "\n",
+                     "E_q[log w] = ", ValueWithError(response.mean_log_weight(), response.mean_log_weight_error()),
+                     " bounds log Z from below.\n");
     if (options.error > 0 && !response.error_reached()) {
       absl::StrAppend(&text, "The error asked for, ", Significant(options.error, 2), ", was not reached with ",
                       Grouped(response.done()), " proposals: give more with -n\n");

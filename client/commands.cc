@@ -81,17 +81,21 @@ std::string ModelText(const v1::GetModelResponse& response) {
       {"digest", Hex(model.digest())},
       {"target", TheoryText(model.target()) + ", " + LatticeText(model.target())},
       {"target digest", Hex(model.target_digest())},
-      {"parameters", Grouped(model.parameters())},
-      {"ESS", ErrorText(quality.ess(), quality.ess_error()) + " over " + Grouped(quality.samples()) + " samples"},
-      {"acceptance", Percent(quality.acceptance())},
-      {"largest weight", Significant(100 * quality.max_weight_share(), 2) + " % of the sum"},
-      {"reliable", ReliableText(quality)},
-      {"log Z", ErrorText(card.log_z(), card.log_z_error())},
-      {"E_q[log w]", ErrorText(card.mean_log_weight(), card.mean_log_weight_error())},
-      {"trained", absl::StrCat(Grouped(card.training_steps()), " steps in ", ClockTime(card.training_seconds()), " on ",
-                               card.device())},
-      {"lineage", card.lineage()},
-      {"created", card.created() + " by " + card.code_version()}};
+      {"parameters", Grouped(model.parameters())}};
+  if (quality.samples() == 0) {
+    rows.push_back({"card", "none: this version was never evaluated"});
+  } else {
+    rows.push_back({"ESS", ErrorText(quality.ess(), quality.ess_error()) + " over " + Grouped(quality.samples()) + " samples"});
+    rows.push_back({"acceptance", Percent(quality.acceptance())});
+    rows.push_back({"largest weight", Significant(100 * quality.max_weight_share(), 2) + " % of the sum"});
+    rows.push_back({"reliable", ReliableText(quality)});
+    rows.push_back({"log Z", ErrorText(card.log_z(), card.log_z_error())});
+    rows.push_back({"E_q[log w]", ErrorText(card.mean_log_weight(), card.mean_log_weight_error())});
+    rows.push_back({"trained", absl::StrCat(Grouped(card.training_steps()), " steps in ", ClockTime(card.training_seconds()),
+                                            " on ", card.device())});
+    rows.push_back({"lineage", card.lineage()});
+    rows.push_back({"created", card.created() + " by " + card.code_version()});
+  }
   if (!response.spec().description().empty()) rows.push_back({"description", response.spec().description()});
   return Table(rows, {false, false});
 }

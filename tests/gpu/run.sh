@@ -17,7 +17,8 @@ if ! nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv; then
   echo "run.sh: nvidia-smi finds no GPU here" >&2
   exit 1
 fi
-export HAARFLOW_BIN_DIR="$PWD/$build/bin"
+build=$(cd "$build" && pwd)
+export HAARFLOW_BIN_DIR="$build/bin"
 "$build/bin/bodies_test" --gtest_brief=1
 "$build/bin/cuda_module_test"
 

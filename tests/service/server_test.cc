@@ -1,101 +1,16 @@
-// The server over a real socket, in this process: every RPC, every refusal, health, drain, metrics.
-#include "server/rpc/server.h"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
+// The server over a real socket, in this process: every RPC, every refusal, health, metrics.
 #include <regex>
 #include <sstream>
-#include <thread>
 
 #include "core/exact/metropolis.h"
-#include "core/kernel/kernels.h"
 #include "server/sampling/in_process.h"
 #include "server/sampling/retry.h"
-#include "tests/service/stream_util.h"
-#include "tests/service/test_store.h"
+#include "tests/service/server_fixture.h"
 
 namespace haarflow::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr double kBeta = 0.3;  // the uniform prior alone is a fair model at this coupling
-
-struct Running {
-  ModelRegistry registry;
-  std::unique_ptr<Metrics> metrics;
-  std::unique_ptr<Scheduler> scheduler;
-  std::unique_ptr<Server> server;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<v1::SamplerService::Stub> stub;
-
-  ~Running() {
-    if (server != nullptr) {
-      EXPECT_TRUE(server->Shutdown(std::chrono::seconds(5)));
-    }
-    server.reset();
-    scheduler.reset();
-  }
-};
-
-class ServerTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    store_ = new TestStore();
-    store_->Publish("small", 4, kBeta);
-    store_->Publish("other", 8, kBeta);
-    store_->Publish("altered", 4, 1.0);
-    store_->Alter("altered/1/weights.safetensors");
-  }
-  static void TearDownTestSuite() {
-    delete store_;
-    store_ = nullptr;
-  }
-
-  static std::unique_ptr<Running> Start(Scheduler::Options scheduling = {}, Server::Options options = {},
-                                        const std::string& metrics = "") {
-    auto running = std::make_unique<Running>();
-    EXPECT_TRUE(running->registry.LoadStore(store_->Open(), CpuKernels(), 0).ok());
-    running->metrics = *Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, metrics);
-    running->metrics->SetModels(running->registry.Ready());
-    scheduling.observer = running->metrics.get();
-    running->scheduler = std::make_unique<Scheduler>(scheduling);
-    if (options.listen == Server::Options().listen) options.listen = "127.0.0.1:0";
-    options.info.set_device("cpu:1");
-    auto server = Server::Start(options, &running->registry, running->scheduler.get(), running->metrics.get());
-    EXPECT_TRUE(server.ok()) << server.status();
-    running->server = *std::move(server);
-    running->channel = grpc::CreateChannel(running->server->address(), grpc::InsecureChannelCredentials());
-    running->stub = v1::SamplerService::NewStub(running->channel);
-    return running;
-  }
-
-  static v1::SampleRequest Request(uint64_t seed, uint64_t count, const std::string& model = "small") {
-    v1::SampleRequest request;
-    request.set_model(model);
-    request.set_seed(seed);
-    request.set_count(count);
-    return request;
-  }
-  static grpc::Status Read(v1::SamplerService::Stub* stub, const v1::SampleRequest& request, Collector* collected) {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
-    auto stream = stub->Sample(&context, request);
-    v1::SampleResponse response;
-    while (stream->Read(&response)) collected->Add(response);
-    return stream->Finish();
-  }
-  static Collector ReadAll(Running& running, const v1::SampleRequest& request) {
-    Collector collected;
-    const grpc::Status status = Read(running.stub.get(), request, &collected);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return collected;
-  }
-
-  static TestStore* store_;
-};
-TestStore* ServerTest::store_ = nullptr;
 
 TEST_F(ServerTest, ListsWhatItServesAndWhatItRefused) {
   auto running = Start();
@@ -118,34 +33,6 @@ TEST_F(ServerTest, ListsWhatItServesAndWhatItRefused) {
   EXPECT_THAT(model.spec_text(), HasSubstr("name: \"small\""));
   EXPECT_THAT(model.manifest_json(), HasSubstr("small"));
   EXPECT_EQ(model.spec().name(), "small");
-}
-
-TEST_F(ServerTest, AStreamEqualsTheSameStreamWithinAProcess) {
-  auto running = Start();
-  const auto request = Request(17, 20000);
-  const Collector remote = ReadAll(*running, request);
-  auto task = MakeSampleTask(running->registry, request, RequestOptions());
-  ASSERT_TRUE(task.ok());
-  BlockingReader<v1::SampleResponse> reader(*task);
-  ASSERT_TRUE(running->scheduler->Submit(*task).ok());
-  Collector local;
-  while (auto message = reader.Read()) local.Add(*message);
-  EXPECT_EQ(remote.configurations, local.configurations);
-  EXPECT_EQ(remote.summary.resume_token(), local.summary.resume_token());
-  EXPECT_TRUE(remote.summary.complete());
-  EXPECT_EQ(remote.header.numerics_class(), CpuKernels().numerics);
-  EXPECT_GT(remote.chunks, 1);
-}
-
-TEST_F(ServerTest, ARequestWithoutASeedGetsARandomOneThatRepeatsIt) {
-  auto running = Start();
-  auto request = Request(0, 50);
-  request.clear_seed();
-  const Collector first = ReadAll(*running, request);
-  const Collector second = ReadAll(*running, request);
-  EXPECT_NE(first.header.seed(), second.header.seed());
-  request.set_seed(first.header.seed());
-  EXPECT_EQ(ReadAll(*running, request).configurations, first.configurations);
 }
 
 TEST_F(ServerTest, BadInputGetsTheRightCodeAndTheServerGoesOn) {
@@ -239,80 +126,6 @@ TEST_F(ServerTest, HealthHasNamesForServiceAndModels) {
   EXPECT_EQ(CheckHealth(running->channel, "haarflow.model.small"), 2);
 }
 
-TEST_F(ServerTest, TwoClientsAtOnceGetWhatEachWouldGetAlone) {
-  Scheduler::Options scheduling;
-  scheduling.threads = 2;
-  auto running = Start(scheduling);
-  const std::vector<v1::SampleRequest> requests = {Request(1, 8000), Request(2, 8000), Request(1, 3000, "other")};
-  std::vector<Collector> alone;
-  for (const auto& request : requests) alone.push_back(ReadAll(*running, request));
-  std::vector<Collector> together(requests.size());
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    threads.emplace_back([&, i] { together[i] = ReadAll(*running, requests[i]); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(together[i].configurations, alone[i].configurations) << i;
-}
-
-TEST_F(ServerTest, InterruptedAndResumedAtANewServerEqualsUnbroken) {
-  Server::Options options;
-  options.request.max_chunk_bytes = 8192;
-  Collector unbroken = ReadAll(*Start({}, options), Request(5, 2000));
-  Collector parts;
-  for (int part = 0; part < 50; ++part) {
-    auto running = Start({}, options);
-    v1::SampleRequest request = Request(5, 2000);
-    if (part > 0) {
-      const uint64_t done = ParseToken(parts.token)->steps();
-      if (done == 2000) break;
-      request.Clear();
-      request.set_resume_token(parts.token);
-      request.set_count(2000 - done);
-    }
-    grpc::ClientContext context;
-    auto stream = running->stub->Sample(&context, request);
-    v1::SampleResponse response;
-    const int stop = parts.chunks + 1 + 3 * part;
-    while (parts.chunks < stop && stream->Read(&response)) parts.Add(response);
-    context.TryCancel();
-    const grpc::Status status = stream->Finish();
-    EXPECT_TRUE(status.ok() || status.error_code() == grpc::StatusCode::CANCELLED) << status.error_message();
-  }
-  EXPECT_EQ(parts.Expanded(), unbroken.Expanded());
-}
-
-TEST_F(ServerTest, AClientThatStopsReadingCostsOthersNothing) {
-  auto running = Start();
-  grpc::ClientContext context;
-  auto silent = running->stub->Sample(&context, Request(1, uint64_t{1} << 32));
-  v1::SampleResponse header;
-  ASSERT_TRUE(silent->Read(&header));
-  const int64_t reserved = running->scheduler->reserved_bytes();
-  EXPECT_LT(reserved, 4 << 20);
-  const Collector quick = ReadAll(*running, Request(2, 50000));
-  EXPECT_TRUE(quick.summary.complete());
-  EXPECT_EQ(running->scheduler->reserved_bytes(), reserved);
-  context.TryCancel();
-  v1::SampleResponse rest;
-  while (silent->Read(&rest)) {
-  }
-  EXPECT_EQ(silent->Finish().error_code(), grpc::StatusCode::CANCELLED);
-}
-
-TEST_F(ServerTest, ADeadlineEndsTheStreamOnBothSides) {
-  auto running = Start();
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
-  auto stream = running->stub->Sample(&context, Request(1, uint64_t{1} << 32));
-  v1::SampleResponse response;
-  while (stream->Read(&response)) {
-  }
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  // The next stream is admitted by a server of one: the reservation came back.
-  EXPECT_TRUE(ReadAll(*running, Request(2, 100)).summary.complete());
-}
-
 TEST_F(ServerTest, AFullServerSaysWhenToComeBack) {
   Scheduler::Options scheduling;
   scheduling.max_streams = 1;
@@ -332,71 +145,6 @@ TEST_F(ServerTest, AFullServerSaysWhenToComeBack) {
   ASSERT_NE(pushback, trailers.end());
   EXPECT_EQ(std::string(pushback->second.data(), pushback->second.size()), "1000");
   context.TryCancel();
-}
-
-TEST_F(ServerTest, DrainEndsStreamsWithATokenAndRefusesNewOnes) {
-  auto running = Start();
-  grpc::ClientContext context;
-  auto stream = running->stub->Sample(&context, Request(9, uint64_t{1} << 32));
-  Collector collected;
-  v1::SampleResponse response;
-  for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(stream->Read(&response));
-    collected.Add(response);
-  }
-  bool clean = false;
-  std::thread shutdown([&] { clean = running->server->Shutdown(std::chrono::minutes(1)); });
-  while (CheckHealth(running->channel, "") != 2) {  // the open stream, unread, keeps the server there
-  }
-  Collector none;
-  grpc::Status refused;
-  do {  // health changes a moment before calls are refused
-    refused = Read(running->stub.get(), Request(1, 1), &none);
-  } while (refused.ok());
-  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
-  while (stream->Read(&response)) collected.Add(response);
-  EXPECT_TRUE(stream->Finish().ok());
-  shutdown.join();
-  EXPECT_TRUE(clean);
-  running->server.reset();
-  ASSERT_TRUE(collected.summarised);
-  EXPECT_FALSE(collected.summary.complete());
-
-  const uint64_t steps = collected.summary.statistics().steps();
-  auto restarted = Start();
-  v1::SampleRequest rest;
-  rest.set_resume_token(collected.summary.resume_token());
-  rest.set_count(500);
-  const Collector tail = ReadAll(*restarted, rest);
-  const Collector unbroken = ReadAll(*restarted, Request(9, steps + 500));
-  auto all = collected.Expanded();
-  const auto more = tail.Expanded();
-  all.insert(all.end(), more.begin(), more.end());
-  EXPECT_EQ(all, unbroken.Expanded());
-}
-
-TEST_F(ServerTest, AClientThatNeverReadsDoesNotHoldTheShutdown) {
-  auto running = Start();
-  grpc::ChannelArguments small_window;
-  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65535);
-  auto stub = v1::SamplerService::NewStub(
-      grpc::CreateCustomChannel(running->server->address(), grpc::InsecureChannelCredentials(), small_window));
-  grpc::ClientContext context;
-  auto stream = stub->Sample(&context, Request(9, uint64_t{1} << 32));
-  v1::SampleResponse response;
-  ASSERT_TRUE(stream->Read(&response));
-  // A full chunk waits behind the one on the wire: nothing is demanded any more.
-  const std::regex stuck("haarflow_queue_depth 0\n");
-  const std::regex enough("haarflow_proposals_total\\{model=\"small\"\\} [0-9]{4,}");
-  for (std::string text; !std::regex_search(text, stuck) || !std::regex_search(text, enough);) {
-    text = running->metrics->Text();
-  }
-  EXPECT_TRUE(running->server->Shutdown(std::chrono::milliseconds(200)));
-  running->server.reset();
-  while (stream->Read(&response)) {
-  }
-  EXPECT_FALSE(stream->Finish().ok());
 }
 
 TEST_F(ServerTest, MeasuresAndEstimatesAgreeWithExactValues) {
