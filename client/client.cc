@@ -27,8 +27,8 @@ absl::Status CheckAddress(const std::string& address) {
       address.find_first_not_of("0123456789", colon + 1) == std::string::npos && address.size() - colon <= 6) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", address, "\" is no server address: give host:port, for example 127.0.0.1:50151, or unix:/path"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", address, "\" is no server address: give host:port, for example 127.0.0.1:50151, or unix:/path"));
 }
 
 // "failed to connect to all addresses; last error: ...: Connection refused" -> "Connection refused".
@@ -66,8 +66,9 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
   if (status.ok()) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   if (code == absl::StatusCode::kUnavailable && status.error_message().find("failed to connect") != std::string::npos) {
-    return absl::UnavailableError(absl::StrCat("no server answers at ", address, " (", CauseOf(status.error_message()),
-                                               "): start haarflow-server, or give its address with --server or $HAARFLOW_SERVER"));
+    return absl::UnavailableError(
+        absl::StrCat("no server answers at ", address, " (", CauseOf(status.error_message()),
+                     "): start haarflow-server, or give its address with --server or $HAARFLOW_SERVER"));
   }
   if (code == absl::StatusCode::kUnavailable) {
     return absl::UnavailableError(absl::StrCat("server at ", address, ": ", status.error_message()));
@@ -125,20 +126,23 @@ absl::StatusOr<v1::MeasureResponse> Client::Measure(const v1::MeasureRequest& re
                                                     const MeasureCallback& progress) const {
   grpc::ClientContext context;
   const StopGuard guard(options.stop, &context);
-  return ReadToEnd<v1::MeasureResponse>(&context, v1::SamplerService::NewStub(channel_)->Measure(&context, request), address_,
-                                        progress);
+  return ReadToEnd<v1::MeasureResponse>(&context, v1::SamplerService::NewStub(channel_)->Measure(&context, request),
+                                        address_, progress);
 }
 
 absl::StatusOr<v1::EstimatePartitionFunctionResponse> Client::EstimatePartitionFunction(
-    const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options, const PartitionCallback& progress) const {
+    const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options,
+    const PartitionCallback& progress) const {
   grpc::ClientContext context;
   const StopGuard guard(options.stop, &context);
   return ReadToEnd<v1::EstimatePartitionFunctionResponse>(
-      &context, v1::SamplerService::NewStub(channel_)->EstimatePartitionFunction(&context, request), address_, progress);
+      &context, v1::SamplerService::NewStub(channel_)->EstimatePartitionFunction(&context, request), address_,
+      progress);
 }
 
 absl::StatusOr<bool> Client::IsServing(const std::string& service) const {
-  // HealthCheckRequest { string service = 1 } and HealthCheckResponse { enum status = 1 } have the wire form of these two.
+  // HealthCheckRequest { string service = 1 } and HealthCheckResponse { enum status = 1 } have the wire form of these
+  // two.
   grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> stub(channel_);
   constexpr int kServing = 1;
   grpc::ClientContext context;

@@ -9,7 +9,8 @@
 //     return true;
 //   });
 //
-// Errors are the server's own status, or: UNAVAILABLE when it cannot be reached, DATA_LOSS when what it sent contradicts itself.
+// Errors are the server's own status, or: UNAVAILABLE when it cannot be reached, DATA_LOSS when what it sent
+// contradicts itself.
 #pragma once
 
 #include <chrono>
@@ -29,17 +30,18 @@ class Channel;
 namespace haarflow {
 
 struct ClientOptions {
-  // Of calls that return one message. Streams have no deadline: they last as long as they are asked to; a dead connection is
-  // noticed by keepalive (ping after 30 s of silence, 10 s for its answer; the server allows one every 20 s).
+  // Of calls that return one message. Streams have no deadline: they last as long as they are asked to; a dead
+  // connection is noticed by keepalive (ping after 30 s of silence, 10 s for its answer; the server allows one every 20
+  // s).
   std::chrono::milliseconds call_deadline{10000};
   // A chunk is at most a few MiB; this bounds what a server can make us allocate.
   int max_receive_bytes = 64 << 20;
 };
 
 struct StreamOptions {
-  // Sample only: go on from the last resume token when the server goes away in the middle of a stream (restart, drain, lost
-  // connection). The joined stream is the unbroken chain, bit for bit within one numerics class. A server that cannot be reached at
-  // the beginning is an error at once.
+  // Sample only: go on from the last resume token when the server goes away in the middle of a stream (restart, drain,
+  // lost connection). The joined stream is the unbroken chain, bit for bit within one numerics class. A server that
+  // cannot be reached at the beginning is an error at once.
   bool resume = true;
   // How long without any progress before giving up.
   std::chrono::milliseconds resume_for{60000};
@@ -58,25 +60,29 @@ class Client {
   using MeasureCallback = std::function<bool(const v1::MeasureResponse&)>;
   using PartitionCallback = std::function<bool(const v1::EstimatePartitionFunctionResponse&)>;
 
-  // `address` is "host:port" or "unix:/path". Connects lazily: the first call finds out. INVALID_ARGUMENT for what is no address.
+  // `address` is "host:port" or "unix:/path". Connects lazily: the first call finds out. INVALID_ARGUMENT for what is
+  // no address.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address, const ClientOptions& options);
 
   absl::StatusOr<v1::ListModelsResponse> ListModels() const;
   absl::StatusOr<v1::GetModelResponse> GetModel(const std::string& name) const;
 
-  // Draws. Every message is checked (SampleAssembler) before `callback` sees it: one header, chunks, one summary. A further header
-  // comes only when a resumption changed the numerics class or cut a configuration in pieces: then forget the unfinished one.
-  // A false from `callback` ends the call: CANCELLED. The callback runs on the calling thread.
-  absl::Status Sample(const v1::SampleRequest& request, const StreamOptions& options, const SampleCallback& callback) const;
+  // Draws. Every message is checked (SampleAssembler) before `callback` sees it: one header, chunks, one summary. A
+  // further header comes only when a resumption changed the numerics class or cut a configuration in pieces: then
+  // forget the unfinished one. A false from `callback` ends the call: CANCELLED. The callback runs on the calling
+  // thread.
+  absl::Status Sample(const v1::SampleRequest& request, const StreamOptions& options,
+                      const SampleCallback& callback) const;
 
   // The last message, which holds the result; `progress` (may be null) sees all.
   absl::StatusOr<v1::MeasureResponse> Measure(const v1::MeasureRequest& request, const StreamOptions& options,
                                               const MeasureCallback& progress) const;
   absl::StatusOr<v1::EstimatePartitionFunctionResponse> EstimatePartitionFunction(
-      const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options, const PartitionCallback& progress) const;
+      const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options,
+      const PartitionCallback& progress) const;
 
-  // grpc.health.v1 of `service` ("" is the server as a whole, "haarflow.model.NAME" a model): true when SERVING. NOT_FOUND for a name
-  // it does not know.
+  // grpc.health.v1 of `service` ("" is the server as a whole, "haarflow.model.NAME" a model): true when SERVING.
+  // NOT_FOUND for a name it does not know.
   absl::StatusOr<bool> IsServing(const std::string& service) const;
 
   const std::string& address() const { return address_; }

@@ -34,7 +34,8 @@ absl::Status Interrupted(const absl::Status& status, const std::stop_token& stop
 
 }  // namespace
 
-absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions& options, const std::stop_token& stop) {
+absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions& options,
+                                    const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const auto client, ConnectTo(globals));
   v1::MeasureRequest request;
   RETURN_IF_ERROR(Fill(*client, options.draw, &request));
@@ -67,8 +68,8 @@ absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions
                {"observables", EstimatesJson(estimates, metropolis)},
                {"statistics", StatisticsJson(response.statistics())}});
   } else {
-    Print(absl::StrCat(DescribeRun(header), "\n", Grouped(response.done()), metropolis ? " chain steps" : " proposals", "\n\n",
-                       EstimatesText(estimates, metropolis), "\n",
+    Print(absl::StrCat(DescribeRun(header), "\n", Grouped(response.done()), metropolis ? " chain steps" : " proposals",
+                       "\n\n", EstimatesText(estimates, metropolis), "\n",
                        StatisticsText(response.statistics(), metropolis, std::nullopt)));
   }
   return CodeForQuality(response.statistics().quality(), options.draw.require_reliable);
@@ -86,18 +87,19 @@ absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& opti
   stream.stop = stop;
   v1::SampleHeader header;
   ProgressBar progress(globals.progress, "proposals", request.samples());
-  auto result = client->EstimatePartitionFunction(request, stream, [&](const v1::EstimatePartitionFunctionResponse& response) {
-    if (response.has_header()) header = response.header();
-    if (options.error > 0 && response.log_z_error() > 0) {
-      // The error falls as 1/sqrt(n): where it will be reached, at the next doubling.
-      const double ratio = response.log_z_error() / options.error;
-      const double needed = static_cast<double>(response.done()) * ratio * ratio;
-      if (needed < static_cast<double>(request.samples())) progress.SetTotal(static_cast<uint64_t>(needed));
-    }
-    progress.SetRemark(ValueWithError(response.log_z(), response.log_z_error()));
-    progress.Update(response.done());
-    return true;
-  });
+  auto result =
+      client->EstimatePartitionFunction(request, stream, [&](const v1::EstimatePartitionFunctionResponse& response) {
+        if (response.has_header()) header = response.header();
+        if (options.error > 0 && response.log_z_error() > 0) {
+          // The error falls as 1/sqrt(n): where it will be reached, at the next doubling.
+          const double ratio = response.log_z_error() / options.error;
+          const double needed = static_cast<double>(response.done()) * ratio * ratio;
+          if (needed < static_cast<double>(request.samples())) progress.SetTotal(static_cast<uint64_t>(needed));
+        }
+        progress.SetRemark(ValueWithError(response.log_z(), response.log_z_error()));
+        progress.Update(response.done());
+        return true;
+      });
   progress.Finish();
   if (!result.ok()) return Interrupted(result.status(), stop);
   const v1::EstimatePartitionFunctionResponse& response = *result;
@@ -106,11 +108,12 @@ absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& opti
   LogZ log_z{response.log_z(), response.log_z_error(), std::nullopt};
   if (response.has_exact()) log_z.exact = response.exact();
   if (globals.json) {
-    Json json = {{"run", HeaderJson(header)},
-                 {"proposals", response.done()},
-                 {"log_z", LogZJson(log_z)},
-                 {"mean_log_weight", {{"value", response.mean_log_weight()}, {"error", response.mean_log_weight_error()}}},
-                 {"quality", QualityJson(response.quality())}};
+    Json json = {
+        {"run", HeaderJson(header)},
+        {"proposals", response.done()},
+        {"log_z", LogZJson(log_z)},
+        {"mean_log_weight", {{"value", response.mean_log_weight()}, {"error", response.mean_log_weight_error()}}},
+        {"quality", QualityJson(response.quality())}};
     if (options.error > 0) json["error_reached"] = response.error_reached();
     PrintJson(json);
   } else {

@@ -73,7 +73,8 @@ absl::Status SampleCommand::CheckUsage() const {
     if (const auto format = FormatOf(options_.output); !format.ok()) return WithExitCode(format.status(), kExitUsage);
   }
   if (options_.draw.count == 0 && !options_.resume) return Usage("-n N, the number of configurations, is missing");
-  if (options_.resume && options_.force) return Usage("--resume goes on with a file and --force replaces it: give one of them");
+  if (options_.resume && options_.force)
+    return Usage("--resume goes on with a file and --force replaces it: give one of them");
   if (options_.burn_in.has_value() && options_.mode == v1::SAMPLE_MODE_REWEIGHTED) {
     return Usage("--burn-in belongs to --mode metropolis: reweighted proposals are independent");
   }
@@ -88,7 +89,8 @@ absl::Status SampleCommand::OpenJournal() {
   ASSIGN_OR_RETURN(const std::vector<std::string> files, FilesOf(options_.output));
   if (!options_.resume && !options_.force) {
     for (const std::string& file : files) {
-      if (Exists(file)) return absl::AlreadyExistsError(absl::StrCat(file, " exists: --resume extends it, --force replaces it"));
+      if (Exists(file))
+        return absl::AlreadyExistsError(absl::StrCat(file, " exists: --resume extends it, --force replaces it"));
     }
     if (Exists(part_path_)) {
       return absl::AlreadyExistsError(
@@ -111,7 +113,8 @@ absl::Status SampleCommand::OpenJournal() {
 
 absl::Status SampleCommand::CheckSameRun(const v1::SampleHeader& header) const {
   const auto differs = [&](const std::string& what, const std::string& there, const std::string& here) {
-    return Usage(absl::StrCat(part_path_, " has ", what, " ", there, ", not ", here, ": it can only go on as it began"));
+    return Usage(
+        absl::StrCat(part_path_, " has ", what, " ", there, ", not ", here, ": it can only go on as it began"));
   };
   const DrawOptions& draw = options_.draw;
   if (draw.model != header.model()) return differs("model", header.model(), draw.model);
@@ -119,7 +122,8 @@ absl::Status SampleCommand::CheckSameRun(const v1::SampleHeader& header) const {
     return differs("seed", absl::StrCat(header.seed()), absl::StrCat(*draw.seed));
   }
   if (options_.mode.has_value() && (*options_.mode != v1::SAMPLE_MODE_REWEIGHTED) != IsMetropolis(header)) {
-    return differs("mode", IsMetropolis(header) ? "metropolis" : "reweighted", IsMetropolis(header) ? "reweighted" : "metropolis");
+    return differs("mode", IsMetropolis(header) ? "metropolis" : "reweighted",
+                   IsMetropolis(header) ? "reweighted" : "metropolis");
   }
   if (options_.float32 && ScalarBytes(header) != 4) return differs("precision", "float64", "float32");
   if (!options_.observables.empty() &&
@@ -185,7 +189,10 @@ absl::Status SampleCommand::Receive(const Client& client) {
                        steps_before_);
   StreamOptions stream;
   stream.stop = stop_;
+  std::optional<uint64_t> noted_at;  // one line for each outage, not for each attempt
   stream.on_resume = [&](const absl::Status& reason) {
+    if (noted_at == steps()) return;
+    noted_at = steps();
     progress.Finish();
     Note(absl::StrCat("haarflow: ", reason.message(), "; going on from step ", Grouped(steps())));
   };
@@ -194,7 +201,8 @@ absl::Status SampleCommand::Receive(const Client& client) {
     if (to_file()) local = FileTrouble(journal_->Append(message));
     if (local.ok()) {
       // With a file, the columns are read from the journal at the end.
-      local = assembler_.Add(message, [this](const SampleRow& row) { return to_file() ? absl::OkStatus() : columns_.Add(row); });
+      local = assembler_.Add(message,
+                             [this](const SampleRow& row) { return to_file() ? absl::OkStatus() : columns_.Add(row); });
     }
     progress.Update(steps());
     return local.ok();
@@ -248,10 +256,12 @@ void SampleCommand::PrintAnswer(double seconds) const {
     PrintJson(json);
     return;
   }
-  std::string text = absl::StrCat(DescribeRun(run_.header), "\n", Grouped(run_.steps), metropolis ? " chain steps, " : " proposals, ",
-                                  Grouped(run_.configurations), " configurations, ", Significant(seconds, 3), " s");
+  std::string text =
+      absl::StrCat(DescribeRun(run_.header), "\n", Grouped(run_.steps), metropolis ? " chain steps, " : " proposals, ",
+                   Grouped(run_.configurations), " configurations, ", Significant(seconds, 3), " s");
   if (assembler_.steps() > 0 && seconds > 0) {
-    absl::StrAppend(&text, " (", Grouped(static_cast<uint64_t>(static_cast<double>(assembler_.steps()) / seconds)), "/s)");
+    absl::StrAppend(&text, " (", Grouped(static_cast<uint64_t>(static_cast<double>(assembler_.steps()) / seconds)),
+                    "/s)");
   }
   absl::StrAppend(&text, "\n\n", EstimatesText(estimates, metropolis), "\n",
                   StatisticsText(run_.statistics, metropolis, log_z));

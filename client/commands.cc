@@ -47,7 +47,8 @@ Json ModelJson(const v1::ModelInfo& model) {
                {"state", StateName(model.state())},
                {"state_reason", model.state_reason()},
                {"parameters", model.parameters()},
-               {"lattice", std::vector<uint32_t>(model.target().lattice().shape().begin(), model.target().lattice().shape().end())}};
+               {"lattice", std::vector<uint32_t>(model.target().lattice().shape().begin(),
+                                                 model.target().lattice().shape().end())}};
   if (model.target().theory_case() == v1::Target::kU1Wilson) {
     json["theory"] = "u1_wilson";
     json["beta"] = model.target().u1_wilson().beta();
@@ -85,14 +86,15 @@ std::string ModelText(const v1::GetModelResponse& response) {
   if (quality.samples() == 0) {
     rows.push_back({"card", "none: this version was never evaluated"});
   } else {
-    rows.push_back({"ESS", ErrorText(quality.ess(), quality.ess_error()) + " over " + Grouped(quality.samples()) + " samples"});
+    rows.push_back(
+        {"ESS", ErrorText(quality.ess(), quality.ess_error()) + " over " + Grouped(quality.samples()) + " samples"});
     rows.push_back({"acceptance", Percent(quality.acceptance())});
     rows.push_back({"largest weight", Significant(100 * quality.max_weight_share(), 2) + " % of the sum"});
     rows.push_back({"reliable", ReliableText(quality)});
     rows.push_back({"log Z", ErrorText(card.log_z(), card.log_z_error())});
     rows.push_back({"E_q[log w]", ErrorText(card.mean_log_weight(), card.mean_log_weight_error())});
-    rows.push_back({"trained", absl::StrCat(Grouped(card.training_steps()), " steps in ", ClockTime(card.training_seconds()),
-                                            " on ", card.device())});
+    rows.push_back({"trained", absl::StrCat(Grouped(card.training_steps()), " steps in ",
+                                            ClockTime(card.training_seconds()), " on ", card.device())});
     rows.push_back({"lineage", card.lineage()});
     rows.push_back({"created", card.created() + " by " + card.code_version()});
   }
@@ -153,9 +155,10 @@ absl::StatusOr<ExitCode> RunModels(const Globals& globals) {
     const v1::EnsembleQuality& quality = model.card().quality();
     std::string state = StateName(model.state());
     if (!model.state_reason().empty()) absl::StrAppend(&state, ": ", model.state_reason());
-    rows.push_back({model.name(), absl::StrCat(model.version()), TheoryText(model.target()), LatticeText(model.target()),
-                    ErrorText(quality.ess(), quality.ess_error()),
-                    quality.acceptance() > 0 ? Percent(quality.acceptance()) : "-", Grouped(model.parameters()), state});
+    rows.push_back({model.name(), absl::StrCat(model.version()), TheoryText(model.target()),
+                    LatticeText(model.target()), ErrorText(quality.ess(), quality.ess_error()),
+                    quality.acceptance() > 0 ? Percent(quality.acceptance()) : "-", Grouped(model.parameters()),
+                    state});
   }
   Print(Table(rows, {false, true, false, false, true, true, true, false}));
   return kExitOk;
@@ -185,11 +188,14 @@ absl::StatusOr<ExitCode> RunHealthcheck(const Globals& globals, const std::strin
   ASSIGN_OR_RETURN(const auto client, ConnectTo(globals));
   auto serving = client->IsServing(model.empty() ? std::string() : "haarflow.model." + model);
   if (absl::IsNotFound(serving.status())) {
-    return absl::NotFoundError(absl::StrCat("the server at ", globals.server, " knows no model ", model, ": see `haarflow models`"));
+    return absl::NotFoundError(
+        absl::StrCat("the server at ", globals.server, " knows no model ", model, ": see `haarflow models`"));
   }
   RETURN_IF_ERROR(serving.status());
-  const std::string what = model.empty() ? absl::StrCat("the server at ", globals.server) : absl::StrCat("model ", model);
-  if (!*serving) return absl::UnavailableError(absl::StrCat(what, " is not serving: wait, or look at the server's log"));
+  const std::string what =
+      model.empty() ? absl::StrCat("the server at ", globals.server) : absl::StrCat("model ", model);
+  if (!*serving)
+    return absl::UnavailableError(absl::StrCat(what, " is not serving: wait, or look at the server's log"));
   if (globals.json) {
     PrintJson({{"server", globals.server}, {"model", model}, {"status", "SERVING"}});
   } else {

@@ -1,5 +1,5 @@
-// The sub-commands. Each prints its whole answer (one JSON document with --json) and returns the exit code, or returns an error and
-// has printed nothing on stdout.
+// The sub-commands. Each prints its whole answer (one JSON document with --json) and returns the exit code, or returns
+// an error and has printed nothing on stdout.
 #pragma once
 
 #include <cstdint>

@@ -6,9 +6,9 @@
 
 namespace haarflow {
 
-// The first signal requests a stop; the second ends the process at once with exit code 130. Make one at the beginning of main(),
-// before any other thread: the signals are blocked and waited for on a thread of its own. SIGPIPE and SIGXFSZ are ignored, so that
-// a closed pipe and a file limit come back as errors.
+// The first signal requests a stop; the second ends the process at once with exit code 130. Make one at the beginning
+// of main(), before any other thread: the signals are blocked and waited for on a thread of its own. SIGPIPE and
+// SIGXFSZ are ignored, so that a closed pipe and a file limit come back as errors.
 class Interrupt {
  public:
   Interrupt();

@@ -27,7 +27,9 @@ struct CommandLine {
 };
 
 CLI::Option* AddMode(CLI::App* command, std::string* mode) {
-  return command->add_option("--mode", *mode, "metropolis: states of a chain, with multiplicities; reweighted: independent, weighted")
+  return command
+      ->add_option("--mode", *mode,
+                   "metropolis: states of a chain, with multiplicities; reweighted: independent, weighted")
       ->check(CLI::IsMember({"metropolis", "reweighted"}));
 }
 
@@ -48,7 +50,8 @@ void AddSample(CLI::App* app, CommandLine* line) {
   AddMode(command, &line->mode);
   command->add_option("--burn-in", options->burn_in, "Chain steps before the first one delivered");
   command->add_flag("--float32", options->float32, "Fields rounded to float32");
-  command->add_option("--observables", options->observables, "Values to store for each configuration: a,b,...")->delimiter(',');
+  command->add_option("--observables", options->observables, "Values to store for each configuration: a,b,...")
+      ->delimiter(',');
   command->add_flag("--resume", options->resume, "Go on with an interrupted run, or extend a finished HDF5 file to -n");
   command->add_flag("--force", options->force, "Replace an existing file");
 }
@@ -60,7 +63,8 @@ void AddEstimates(CLI::App* app, CommandLine* line) {
 
   CLI::App* measure = app->add_subcommand("measure", "Expectation values, computed by the server");
   AddDraw(measure, &line->measure.draw, "Chain steps, or weighted proposals (10000)");
-  measure->add_option("observables", line->measure.observables, "plaquette, charge_squared, wilson_loop_2x2, ...")->required();
+  measure->add_option("observables", line->measure.observables, "plaquette, charge_squared, wilson_loop_2x2, ...")
+      ->required();
   AddMode(measure, &line->mode);
   measure->add_option("--burn-in", line->measure.burn_in, "Chain steps before the first one that counts");
 }
@@ -73,16 +77,19 @@ void Describe(CLI::App* app, CommandLine* line) {
   app->fallthrough();
   const char* server = std::getenv("HAARFLOW_SERVER");
   line->globals.server = server != nullptr && *server != '\0' ? server : kDefaultServer;
-  app->add_option("--server", line->globals.server, "host:port or unix:/path; else $HAARFLOW_SERVER")->capture_default_str();
+  app->add_option("--server", line->globals.server, "host:port or unix:/path; else $HAARFLOW_SERVER")
+      ->capture_default_str();
   app->add_flag("--json", line->globals.json, "One JSON document on stdout, errors too");
-  app->add_flag("!--no-progress", line->globals.progress, "No progress bar (there is none anyway when stderr is no terminal)");
+  app->add_flag("!--no-progress", line->globals.progress,
+                "No progress bar (there is none anyway when stderr is no terminal)");
   app->add_subcommand("models", "List the models of the server");
   CLI::App* model = app->add_subcommand("model", "Show a model: what it is, how it was made, how good it is");
   model->add_option("name", line->model, "Name of the model")->required();
   model->add_flag("--spec", line->spec, "Print its spec, as stored");
   AddSample(app, line);
   AddEstimates(app, line);
-  CLI::App* health = app->add_subcommand("healthcheck", "Exit with 0 when the server, or one of its models, is serving");
+  CLI::App* health =
+      app->add_subcommand("healthcheck", "Exit with 0 when the server, or one of its models, is serving");
   health->add_option("--model", line->health_model, "Name of a model");
 }
 
@@ -114,8 +121,10 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);  // --help, --version
-    PrintError(absl::InvalidArgumentError(std::string(error.what()) + "; see `haarflow --help`"), WantsJson(argc, argv));
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+      return app.exit(error);  // --help, --version
+    PrintError(absl::InvalidArgumentError(std::string(error.what()) + "; see `haarflow --help`"),
+               WantsJson(argc, argv));
     return kExitUsage;
   }
   const auto code = Dispatch(app, &line, interrupt.token());

@@ -38,7 +38,8 @@ extern const char kExitCodeHelp[];
 absl::Status WithExitCode(const absl::Status& status, ExitCode code);
 ExitCode ExitCodeOf(const absl::Status& status);
 
-// Where a command's answer goes: to stdout, as text or as the one JSON document. Errors too: as one line on stderr, or as
+// Where a command's answer goes: to stdout, as text or as the one JSON document. Errors too: as one line on stderr, or
+// as
 // {"error": {"code", "message"}}.
 void Print(const std::string& text);
 void PrintJson(const Json& json);

@@ -22,15 +22,19 @@ int TerminalWidth() {
 }  // namespace
 
 ProgressBar::ProgressBar(bool enabled, std::string unit, uint64_t total, uint64_t done_before)
-    : enabled_(enabled && ::isatty(STDERR_FILENO) == 1), unit_(std::move(unit)), total_(total), done_before_(done_before) {}
+    : enabled_(enabled && ::isatty(STDERR_FILENO) == 1),
+      unit_(std::move(unit)),
+      total_(total),
+      done_before_(done_before) {}
 
-std::string ProgressBar::Line(uint64_t done, uint64_t total, const std::string& unit, double rate, const std::string& remark,
-                              int width) {
+std::string ProgressBar::Line(uint64_t done, uint64_t total, const std::string& unit, double rate,
+                              const std::string& remark, int width) {
   const double fraction = total > 0 ? std::min(1.0, static_cast<double>(done) / static_cast<double>(total)) : 0;
   const std::string percent = absl::StrFormat("%3d %%", static_cast<int>(100 * fraction));
   const std::string eta = rate > 0 && total >= done ? ClockTime(static_cast<double>(total - done) / rate) : "-";
   std::string numbers = absl::StrCat(Grouped(done), "/", Grouped(total), " ", unit);
-  absl::StrAppend(&numbers, "  ", rate >= 10 ? Grouped(static_cast<uint64_t>(rate)) : Significant(rate, 2), "/s  ETA ", eta);
+  absl::StrAppend(&numbers, "  ", rate >= 10 ? Grouped(static_cast<uint64_t>(rate)) : Significant(rate, 2), "/s  ETA ",
+                  eta);
   if (!remark.empty()) absl::StrAppend(&numbers, "  ", remark);
   const int room = width - static_cast<int>(percent.size() + numbers.size()) - 5;  // " [", "]  "
   std::string line = percent;

@@ -9,7 +9,8 @@ namespace haarflow {
 
 //   "  42 % [########------------]  4,200/10,000 steps  1,250/s  ETA 0:05"
 //
-// Drawn at most ten times a second, as wide as the terminal allows, and wiped at the end: what follows begins on a clean line.
+// Drawn at most ten times a second, as wide as the terminal allows, and wiped at the end: what follows begins on a
+// clean line.
 class ProgressBar {
  public:
   // `done_before` counts for the percentage, not for the rate.
@@ -26,7 +27,8 @@ class ProgressBar {
   void Finish();
 
   // The line without colours, at most `width` characters.
-  static std::string Line(uint64_t done, uint64_t total, const std::string& unit, double rate, const std::string& remark, int width);
+  static std::string Line(uint64_t done, uint64_t total, const std::string& unit, double rate,
+                          const std::string& remark, int width);
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -74,8 +74,8 @@ absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCal
   RETURN_IF_ERROR(ToAbsl(status, address_));
   if (!received_.complete()) return Next::kAgain;
   if (received_.steps() < request_.count()) {
-    return absl::DataLossError(absl::StrCat("the server said it was complete after ", received_.steps(), " of ",
-                                            request_.count(), " steps"));
+    return absl::DataLossError(
+        absl::StrCat("the server said it was complete after ", received_.steps(), " of ", request_.count(), " steps"));
   }
   return Next::kDone;
 }
@@ -115,7 +115,8 @@ absl::Status SampleStream::Run(const Client::SampleCallback& callback) {
       give_up = Clock::now() + options_.resume_for;
     }
     if (Clock::now() >= give_up) {
-      return Annotate(reason, absl::StrCat("gave up after ", options_.resume_for.count() / 1000, " s without progress"));
+      return Annotate(reason,
+                      absl::StrCat("gave up after ", options_.resume_for.count() / 1000, " s without progress"));
     }
     if (options_.on_resume) options_.on_resume(reason);
     if (!Wait(backoff)) return absl::CancelledError("stopped by the caller");

@@ -11,8 +11,8 @@
 
 namespace haarflow {
 
-// Runs attempts until the chain is complete. Before each, the request is made to say what is missing: the token of the last complete
-// configuration and the steps left; before any chunk, the seed and digest that the first header named.
+// Runs attempts until the chain is complete. Before each, the request is made to say what is missing: the token of the
+// last complete configuration and the steps left; before any chunk, the seed and digest that the first header named.
 class SampleStream {
  public:
   SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address, const v1::SampleRequest& request,

@@ -128,12 +128,13 @@ std::string StatisticsText(const v1::ChainStatistics& statistics, bool metropoli
     rows.push_back({"log Z", text});
   }
   if (metropolis && statistics.proposals() > 0) {
-    rows.push_back({"acceptance", absl::StrCat(Percent(quality.acceptance()), " of ", Grouped(statistics.proposals()),
-                                               " proposals, longest rejection run ", Grouped(quality.longest_rejection_run()))});
+    rows.push_back(
+        {"acceptance", absl::StrCat(Percent(quality.acceptance()), " of ", Grouped(statistics.proposals()),
+                                    " proposals, longest rejection run ", Grouped(quality.longest_rejection_run()))});
   }
-  rows.push_back({"ESS", absl::StrCat(Percent(quality.ess()), " over ", Grouped(quality.samples()),
-                                      " proposals, largest weight ", Significant(100 * quality.max_weight_share(), 2),
-                                      " % of the sum")});
+  rows.push_back(
+      {"ESS", absl::StrCat(Percent(quality.ess()), " over ", Grouped(quality.samples()), " proposals, largest weight ",
+                           Significant(100 * quality.max_weight_share(), 2), " % of the sum")});
   rows.push_back({"reliable", ReliableText(quality)});
   return Table(rows, {false, false});
 }

@@ -29,8 +29,8 @@ class RunColumns {
   std::vector<std::vector<double>> observables_;
 };
 
-// METROPOLIS: Gamma method on the expanded chain. REWEIGHTED: ratio of means with jackknife error. Observables for which there are
-// too few rows come without an error (NaN). Exact values where they are known.
+// METROPOLIS: Gamma method on the expanded chain. REWEIGHTED: ratio of means with jackknife error. Observables for
+// which there are too few rows come without an error (NaN). Exact values where they are known.
 std::vector<v1::Estimate> EstimateObservables(const v1::SampleHeader& header, const RunColumns& columns);
 
 // A table for people: value, exact, pull, tau_int.

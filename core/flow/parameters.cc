@@ -29,7 +29,8 @@ std::vector<double> ParameterLayout::InitialValues(const U1FlowPlan& plan, uint6
   std::vector<double> values(size_, 0.0);
   for (const ParameterBlock& block : blocks_) {
     const auto& stages = plan.layers[block.layer].stages;
-    if (block.stage + 1 == static_cast<int32_t>(stages.size())) continue;
+    const bool last = block.stage + 1 == static_cast<int32_t>(stages.size());
+    if (last && plan.layers[block.layer].starts_as_identity) continue;
     const StagePlan& stage = stages[block.stage];
     const double bound = 1 / std::sqrt(static_cast<double>(stage.kernel_taps) * stage.in_channels);
     for (int64_t i = block.offset; i < block.offset + block.size; ++i) {

@@ -135,6 +135,7 @@ class LayerPlanner {
       plan_.pieces = static_cast<int32_t>(map.non_compact_projection().components());
     }
     plan_.double_network = stack_.network().precision() == v1::PRECISION_FLOAT64;
+    plan_.starts_as_identity = stack_.network().initialisation() != v1::INITIALISATION_FAN_IN;
   }
 
   // Walks from the last convolution, whose sites are the active ones, to the first, whose inputs are loops.

@@ -48,6 +48,7 @@ struct U1LayerPlan {
   int32_t map = HF_MAP_SPLINE;
   int32_t pieces = 0;
   bool double_network = false;
+  bool starts_as_identity = true;
 };
 
 struct U1FlowPlan {

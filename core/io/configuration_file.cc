@@ -30,7 +30,8 @@ absl::StatusOr<std::vector<std::string>> FilesOf(const std::string& path) {
 absl::Status WriteConfigurations(const std::string& part_path, const std::string& path) {
   ASSIGN_OR_RETURN(const FileFormat format, FormatOf(path));
   ASSIGN_OR_RETURN(const PartContents run, ReadPart(part_path));
-  if (run.configurations == 0) return absl::FailedPreconditionError(absl::StrCat(part_path, " holds no configurations"));
+  if (run.configurations == 0)
+    return absl::FailedPreconditionError(absl::StrCat(part_path, " holds no configurations"));
   if (run.header.configuration_bytes() == 0) {
     return absl::FailedPreconditionError(absl::StrCat(part_path, " was received without fields"));
   }
@@ -40,7 +41,8 @@ absl::Status WriteConfigurations(const std::string& part_path, const std::string
 absl::Status ReopenConfigurations(const std::string& path, const std::string& part_path) {
   ASSIGN_OR_RETURN(const FileFormat format, FormatOf(path));
   if (format != FileFormat::kHdf5) {
-    return absl::UnimplementedError(absl::StrCat(path, " is finished; only HDF5 files can be extended: draw into a new file"));
+    return absl::UnimplementedError(
+        absl::StrCat(path, " is finished; only HDF5 files can be extended: draw into a new file"));
   }
   return PartFromHdf5(path, part_path);
 }

@@ -23,8 +23,8 @@ absl::StatusOr<std::vector<std::string>> FilesOf(const std::string& path);
 // Fields must not have been omitted. RESOURCE_EXHAUSTED on a full disk; the journal is left alone always.
 absl::Status WriteConfigurations(const std::string& part_path, const std::string& path);
 
-// Makes a journal of a finished HDF5 file, so that it can be continued. UNIMPLEMENTED for npy; DATA_LOSS for a file that is not ours
-// or whose links do not have the SHA-256 that it says.
+// Makes a journal of a finished HDF5 file, so that it can be continued. UNIMPLEMENTED for npy; DATA_LOSS for a file
+// that is not ours or whose links do not have the SHA-256 that it says.
 absl::Status ReopenConfigurations(const std::string& path, const std::string& part_path);
 
 }  // namespace haarflow

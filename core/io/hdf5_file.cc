@@ -36,7 +36,8 @@ H5Handle BooleanType() {
   return type;
 }
 
-bool WriteAttribute(hid_t object, const std::string& name, hid_t file_type, hid_t memory_type, hid_t space, const void* data) {
+bool WriteAttribute(hid_t object, const std::string& name, hid_t file_type, hid_t memory_type, hid_t space,
+                    const void* data) {
   const H5Handle attribute(H5Acreate2(object, name.c_str(), file_type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   return attribute.ok() && H5Awrite(attribute.get(), memory_type, data) >= 0;
 }
@@ -85,8 +86,8 @@ bool WriteValue(hid_t object, const Attribute& attribute) {
 class Column {
  public:
   // `row_shape` without the first axis.
-  static absl::StatusOr<Column> Create(hid_t parent, const std::string& name, hid_t file_type, hid_t memory_type, hsize_t rows,
-                                       const std::vector<hsize_t>& row_shape, hsize_t chunk_rows) {
+  static absl::StatusOr<Column> Create(hid_t parent, const std::string& name, hid_t file_type, hid_t memory_type,
+                                       hsize_t rows, const std::vector<hsize_t>& row_shape, hsize_t chunk_rows) {
     std::vector<hsize_t> extents{rows};
     extents.insert(extents.end(), row_shape.begin(), row_shape.end());
     std::vector<hsize_t> maximum = extents;
@@ -141,8 +142,8 @@ class Tables {
     const v1::SampleHeader& header = run_.header;
     const std::vector<hsize_t> shape(header.shape().begin(), header.shape().end());
     const bool f32 = ScalarBytes(header) == 4;
-    RETURN_IF_ERROR(Add(file, "links", f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE, f32 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE,
-                        shape, chunk_rows_));
+    RETURN_IF_ERROR(Add(file, "links", f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE,
+                        f32 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE, shape, chunk_rows_));
     RETURN_IF_ERROR(Add(file, "index", H5T_STD_U64LE, H5T_NATIVE_UINT64, {}, kColumnChunkRows));
     for (const char* name : {"log_weight", "log_q", "action"}) {
       RETURN_IF_ERROR(Add(file, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, {}, kColumnChunkRows));
@@ -170,8 +171,8 @@ class Tables {
   std::string Sha256Hex() { return sha_.Finish().Hex(); }
 
  private:
-  absl::Status Add(hid_t parent, const std::string& name, hid_t file_type, hid_t memory_type, const std::vector<hsize_t>& shape,
-                   hsize_t chunk_rows) {
+  absl::Status Add(hid_t parent, const std::string& name, hid_t file_type, hid_t memory_type,
+                   const std::vector<hsize_t>& shape, hsize_t chunk_rows) {
     ASSIGN_OR_RETURN(auto column,
                      Column::Create(parent, name, file_type, memory_type, run_.configurations, shape, chunk_rows));
     columns_.push_back(std::move(column));
@@ -180,8 +181,8 @@ class Tables {
 
   absl::Status Flush(size_t rows) {
     sha_.Update(block_.fields.data(), rows * run_.header.configuration_bytes());
-    std::vector<const void*> data = {block_.fields.data(), block_.index.data(), block_.log_weight.data(), block_.log_q.data(),
-                                     block_.action.data()};
+    std::vector<const void*> data = {block_.fields.data(), block_.index.data(), block_.log_weight.data(),
+                                     block_.log_q.data(), block_.action.data()};
     if (IsMetropolis(run_.header)) data.push_back(block_.multiplicity.data());
     for (const auto& column : block_.observables) data.push_back(column.data());
     for (size_t i = 0; i < columns_.size(); ++i) RETURN_IF_ERROR(columns_[i].Append(data[i], rows));

@@ -45,8 +45,8 @@ absl::StatusOr<std::string> ReadBytes(hid_t file, const char* name) {
 }
 
 // Rows [first, first + rows) of a dataset whose rows have `row_shape`.
-absl::Status ReadRows(hid_t file, const std::string& name, hid_t memory_type, const std::vector<hsize_t>& row_shape, hsize_t first,
-                      hsize_t rows, void* out) {
+absl::Status ReadRows(hid_t file, const std::string& name, hid_t memory_type, const std::vector<hsize_t>& row_shape,
+                      hsize_t first, hsize_t rows, void* out) {
   const auto failed = [&] { return H5Status(absl::StrCat("dataset ", name), absl::StatusCode::kDataLoss); };
   const H5Handle dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose);
   if (!dataset.ok()) return failed();
@@ -54,7 +54,8 @@ absl::Status ReadRows(hid_t file, const std::string& name, hid_t memory_type, co
   std::vector<hsize_t> extents(row_shape.size() + 1);
   if (H5Sget_simple_extent_ndims(space.get()) != static_cast<int>(extents.size())) return failed();
   H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr);
-  if (!std::equal(row_shape.begin(), row_shape.end(), extents.begin() + 1) || extents[0] < first + rows) return failed();
+  if (!std::equal(row_shape.begin(), row_shape.end(), extents.begin() + 1) || extents[0] < first + rows)
+    return failed();
   std::vector<hsize_t> start(extents.size(), 0);
   start[0] = first;
   std::vector<hsize_t> count = extents;
@@ -107,11 +108,13 @@ class Replay {
   std::string Sha256Hex() { return sha_.Finish().Hex(); }
 
  private:
-  absl::Status Unsigned(const std::string& name, hsize_t first, hsize_t rows, google::protobuf::RepeatedField<uint64_t>* out) {
+  absl::Status Unsigned(const std::string& name, hsize_t first, hsize_t rows,
+                        google::protobuf::RepeatedField<uint64_t>* out) {
     out->Resize(static_cast<int>(rows), 0);
     return ReadRows(file_, name, H5T_NATIVE_UINT64, {}, first, rows, out->mutable_data());
   }
-  absl::Status Doubles(const std::string& name, hsize_t first, hsize_t rows, google::protobuf::RepeatedField<double>* out) {
+  absl::Status Doubles(const std::string& name, hsize_t first, hsize_t rows,
+                       google::protobuf::RepeatedField<double>* out) {
     out->Resize(static_cast<int>(rows), 0);
     return ReadRows(file_, name, H5T_NATIVE_DOUBLE, {}, first, rows, out->mutable_data());
   }

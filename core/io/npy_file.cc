@@ -31,7 +31,8 @@ std::string NpyHeader(const std::string& descr, const std::string& shape) {
 }
 
 std::string TableDescr(const v1::SampleHeader& header) {
-  std::string descr = "[('index', '<u8'), ('multiplicity', '<u8'), ('log_weight', '<f8'), ('log_q', '<f8'), ('action', '<f8')";
+  std::string descr =
+      "[('index', '<u8'), ('multiplicity', '<u8'), ('log_weight', '<f8'), ('log_q', '<f8'), ('action', '<f8')";
   for (const std::string& name : header.observables()) {
     // A second column of one name would not open; `action` is there already.
     if (name != "action") absl::StrAppend(&descr, ", ('", name, "', '<f8')");
@@ -61,7 +62,10 @@ nlohmann::ordered_json JsonOf(const std::vector<Attribute>& attributes) {
 class NpyWriter {
  public:
   NpyWriter(const v1::SampleHeader& header, OutputStream* links, OutputStream* table)
-      : header_(header), links_(links), table_(table), block_(header.observables_size(), header.configuration_bytes()) {}
+      : header_(header),
+        links_(links),
+        table_(table),
+        block_(header.observables_size(), header.configuration_bytes()) {}
 
   absl::Status Add(const SampleRow& row) {
     block_.Add(row);
@@ -135,7 +139,8 @@ absl::Status WriteNpy(const PartContents& run, const std::string& part_path, con
 
   ASSIGN_OR_RETURN(const auto attributes, AttributesOf(run, writer.Sha256Hex()));
   ASSIGN_OR_RETURN(OutputStream json, OutputStream::Open(json_file.name()));
-  const std::string text = JsonOf(attributes).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  const std::string text =
+      JsonOf(attributes).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   RETURN_IF_ERROR(json.Write(text.data(), text.size()));
   RETURN_IF_ERROR(json.Close());
   RETURN_IF_ERROR(table_file.Publish());

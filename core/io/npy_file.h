@@ -1,5 +1,5 @@
-// NumPy files. FILE.npy: links [n, mu, ..., y, x]. FILE.table.npy: one record per configuration (index u8, multiplicity u8,
-// log_weight, log_q, action and every observable f8). FILE.json: the attributes, bytes as hexadecimal digits.
+// NumPy files. FILE.npy: links [n, mu, ..., y, x]. FILE.table.npy: one record per configuration (index u8, multiplicity
+// u8, log_weight, log_q, action and every observable f8). FILE.json: the attributes, bytes as hexadecimal digits.
 #pragma once
 
 #include <string>

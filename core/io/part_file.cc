@@ -88,7 +88,8 @@ absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor&
   std::string body;
   RETURN_IF_ERROR(reader->Read(std::min<uint64_t>(total, kMagicBytes), &head));
   if (head.compare(0, head.size(), kMagic, head.size()) != 0) {
-    return absl::DataLossError(absl::StrCat(path, " is no journal of haarflow: remove it, or choose another output file"));
+    return absl::DataLossError(
+        absl::StrCat(path, " is no journal of haarflow: remove it, or choose another output file"));
   }
   if (total < kMagicBytes) {  // killed at birth
     run.torn = total > 0;
@@ -100,7 +101,8 @@ absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor&
   for (;;) {
     ASSIGN_OR_RETURN(const bool intact, ReadRecord(reader.get(), &head, &body));
     if (!intact) break;
-    if (!message.ParseFromString(body)) return absl::DataLossError(absl::StrCat(path, ": a record is no SampleResponse"));
+    if (!message.ParseFromString(body))
+      return absl::DataLossError(absl::StrCat(path, ": a record is no SampleResponse"));
     RETURN_IF_ERROR(Annotate(assembler.Add(message, visit), path));
     run.valid_bytes += kRecordHeaderBytes + body.size();
   }

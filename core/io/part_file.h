@@ -5,8 +5,9 @@
 //            crc32c  u32 little-endian           of the length's 4 bytes and the message
 //            message                             a serialised v1::SampleResponse
 //
-// The messages are those of one chain: header, chunks, and again header, chunks for every resumption, and the summary. The first
-// record that is cut or does not match its CRC ends the journal: what follows it is ignored, and overwritten by a resumption.
+// The messages are those of one chain: header, chunks, and again header, chunks for every resumption, and the summary.
+// The first record that is cut or does not match its CRC ends the journal: what follows it is ignored, and overwritten
+// by a resumption.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,8 @@ struct PartContents {
   bool torn = false;         // bytes after that were ignored
 };
 
-// Reads a journal to its end, every row to `visit` (with its field). NOT_FOUND; DATA_LOSS for what is no journal, or one whose
-// intact records contradict each other; what `visit` returns.
+// Reads a journal to its end, every row to `visit` (with its field). NOT_FOUND; DATA_LOSS for what is no journal, or
+// one whose intact records contradict each other; what `visit` returns.
 absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor& visit = nullptr);
 
 // Appends to a journal. One process at a time (flock; FAILED_PRECONDITION otherwise), one thread at a time.
@@ -51,7 +52,8 @@ class PartWriter {
   PartWriter(const PartWriter&) = delete;
   PartWriter& operator=(const PartWriter&) = delete;
 
-  // RESOURCE_EXHAUSTED on a full disk, with the path; then nothing of the message stays and the journal is as good as before.
+  // RESOURCE_EXHAUSTED on a full disk, with the path; then nothing of the message stays and the journal is as good as
+  // before.
   absl::Status Append(const v1::SampleResponse& message);
   // fsync.
   absl::Status Sync();

@@ -10,8 +10,10 @@ namespace haarflow {
 namespace {
 
 constexpr char kConventionText[] =
-    "U(1) links are angles theta in [-pi, pi), little-endian IEEE 754. Axes [n, mu, ..., y, x]; direction mu = 0 is x and shifts the "
-    "last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - theta_mu(x + nu) - theta_nu(x). "
+    "U(1) links are angles theta in [-pi, pi), little-endian IEEE 754. Axes [n, mu, ..., y, x]; direction mu = 0 is x "
+    "and shifts the "
+    "last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - theta_mu(x + nu) - "
+    "theta_nu(x). "
     "S = -beta sum_P cos theta_P. log_q is the density of the flow with respect to the Haar measure dtheta / 2 pi; "
     "log_weight = -action - log_q. METROPOLIS: row i stands for multiplicity[i] successive chain steps. "
     "REWEIGHTED: rows are independent, each with weight exp(log_weight).";

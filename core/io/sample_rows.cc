@@ -32,7 +32,8 @@ absl::Status CheckHeader(const v1::SampleHeader& header) {
   }
   uint64_t bytes = ScalarBytes(header) * header.shape(0);
   for (int i = 0; i < extents.size(); ++i) {
-    if (header.shape(i + 1) != extents[i] || extents[i] == 0) return Corrupt("shape is not that of the target's lattice");
+    if (header.shape(i + 1) != extents[i] || extents[i] == 0)
+      return Corrupt("shape is not that of the target's lattice");
     bytes *= extents[i];
     if (bytes > kMaxConfigurationBytes) return Corrupt("a configuration would have more than 16 GiB");
   }

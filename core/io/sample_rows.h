@@ -20,15 +20,16 @@ struct SampleRow {
   double log_q = 0;
   double action = 0;
   absl::Span<const double> observables;  // in the header's order
-  absl::Span<const char> field;          // configuration_bytes of [mu, ..., y, x]; empty when fields are omitted or not kept
+  absl::Span<const char> field;  // configuration_bytes of [mu, ..., y, x]; empty when fields are omitted or not kept
 };
 using RowVisitor = std::function<absl::Status(const SampleRow&)>;
 
-// Checks a stream (or the parts of a resumed one, joined: header, chunks, header, chunks, ..., summary) and hands out its rows.
+// Checks a stream (or the parts of a resumed one, joined: header, chunks, header, chunks, ..., summary) and hands out
+// its rows.
 //
-// Everything is checked: CRC-32C of payloads, column lengths, offsets and totals, that indices ascend, that later parts continue
-// the same chain. DATA_LOSS names the first contradiction; after one the assembler is not to be used. A later header drops a
-// configuration that the cut left unfinished: its bytes come again. One thread at a time.
+// Everything is checked: CRC-32C of payloads, column lengths, offsets and totals, that indices ascend, that later parts
+// continue the same chain. DATA_LOSS names the first contradiction; after one the assembler is not to be used. A later
+// header drops a configuration that the cut left unfinished: its bytes come again. One thread at a time.
 class SampleAssembler {
  public:
   // Without `keep_fields`, payloads are checked but not kept: rows come with empty fields, and memory stays small.
@@ -41,8 +42,8 @@ class SampleAssembler {
   const v1::SampleHeader& header() const { return header_; }
   // Of all parts; more than one joined by "; ".
   const std::string& numerics_class() const { return numerics_class_; }
-  // METROPOLIS: the sum of multiplicities. REWEIGHTED: proposals looked at, those without a valid weight included (they have no
-  // row).
+  // METROPOLIS: the sum of multiplicities. REWEIGHTED: proposals looked at, those without a valid weight included (they
+  // have no row).
   uint64_t steps() const { return steps_; }
   // Rows after joining neighbours of one index (a state that a cut split appears in both parts).
   uint64_t configurations() const { return configurations_; }
@@ -74,8 +75,8 @@ class SampleAssembler {
   uint64_t proposals_before_ = 0;  // REWEIGHTED: looked at before the first header
   bool has_last_index_ = false;
   uint64_t last_index_ = 0;
-  bool part_begins_ = false;   // the next row is the first of its part
-  uint64_t open_bytes_ = 0;    // bytes of the unfinished configuration seen so far
+  bool part_begins_ = false;  // the next row is the first of its part
+  uint64_t open_bytes_ = 0;   // bytes of the unfinished configuration seen so far
   uint64_t open_index_ = 0;
   std::string open_field_;
   std::string resume_token_;

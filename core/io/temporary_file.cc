@@ -73,8 +73,8 @@ absl::Status CheckSpace(const std::string& path, uint64_t bytes) {
   }
   const uint64_t free_bytes = uint64_t{info.f_bavail} * info.f_frsize;
   if (free_bytes < bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("writing ", path, ": needs ", bytes, " bytes, its file system has ",
-                                                     free_bytes, " free"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("writing ", path, ": needs ", bytes, " bytes, its file system has ", free_bytes, " free"));
   }
   return absl::OkStatus();
 }

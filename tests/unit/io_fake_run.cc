@@ -50,7 +50,9 @@ v1::SampleHeader FakeRun::Header(uint64_t count) const {
 }
 
 uint64_t FakeRun::IndexOf(uint64_t k) const { return 10 + (options_.mode == v1::SAMPLE_MODE_REWEIGHTED ? k : 3 * k); }
-uint64_t FakeRun::MultiplicityOf(uint64_t k) const { return options_.mode == v1::SAMPLE_MODE_REWEIGHTED ? 1 : 1 + k % 3; }
+uint64_t FakeRun::MultiplicityOf(uint64_t k) const {
+  return options_.mode == v1::SAMPLE_MODE_REWEIGHTED ? 1 : 1 + k % 3;
+}
 
 uint64_t FakeRun::StepsOf(uint64_t first, uint64_t last) const {
   uint64_t steps = 0;

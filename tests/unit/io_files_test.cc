@@ -17,9 +17,9 @@
 namespace haarflow {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::FakeRun;
 using testing::FakeRunOptions;
+using ::testing::HasSubstr;
 using testing::TestDirectory;
 
 void WriteJournal(const std::string& path, const std::vector<v1::SampleResponse>& stream) {
@@ -30,7 +30,8 @@ void WriteJournal(const std::string& path, const std::vector<v1::SampleResponse>
 
 // Independent of core/io's own reader: plain HDF5 calls.
 template <typename T>
-std::vector<T> ReadDataset(const std::string& path, const char* name, hid_t type, std::vector<hsize_t>* shape = nullptr) {
+std::vector<T> ReadDataset(const std::string& path, const char* name, hid_t type,
+                           std::vector<hsize_t>* shape = nullptr) {
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
   EXPECT_GE(file, 0);
   const hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);

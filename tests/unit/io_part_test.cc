@@ -1,5 +1,3 @@
-#include "core/io/part_file.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -10,14 +8,15 @@
 
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/io/part_file.h"
 #include "tests/unit/io_fake_run.h"
 
 namespace haarflow {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::FakeRun;
 using testing::FakeRunOptions;
+using ::testing::HasSubstr;
 using testing::TestDirectory;
 
 void WriteJournal(const std::string& path, const std::vector<v1::SampleResponse>& stream) {
@@ -191,7 +190,8 @@ TEST(SampleAssembler, RefusesWhatContradictsItself) {
   refused("wrong total", [](auto* s) { (*s)[1].mutable_chunk()->set_payload_total(7); });
   refused("wrong offset", [](auto* s) { (*s)[1].mutable_chunk()->set_payload_offset(8); });
   refused("missing column", [](auto* s) { (*s)[1].mutable_chunk()->clear_log_q(); });
-  refused("short observable", [](auto* s) { (*s)[1].mutable_chunk()->mutable_observables(0)->mutable_value()->RemoveLast(); });
+  refused("short observable",
+          [](auto* s) { (*s)[1].mutable_chunk()->mutable_observables(0)->mutable_value()->RemoveLast(); });
   refused("zero multiplicity", [](auto* s) { (*s)[1].mutable_chunk()->set_multiplicity(0, 0); });
   refused("order", [](auto* s) { std::swap((*s)[1], (*s)[2]); });
   refused("repetition", [](auto* s) { s->insert(s->begin() + 1, (*s)[1]); });

@@ -29,18 +29,25 @@ def decimation(block, hidden, bins):
         b = h
     return text
 
-def spec(name, size, beta, block, hidden, bins, steps, batch, rate):
-    return (f'# Made by make_specs.py. Field by field: proto/haarflow/v1/model.proto.\n'
+def phase(steps, batch, rate, warmup=50):
+    return (f"  phases {{ steps: {steps} batch: {batch} learning_rate: {rate} schedule: LEARNING_RATE_SCHEDULE_COSINE "
+            f"final_learning_rate_factor: 0.01 estimator: GRADIENT_ESTIMATOR_PATH clip_norm: 10 adam_beta2: 0.99 warmup_steps: {warmup} }}\n")
+
+
+def spec(name, size, beta, block, hidden, bins, training):
+    return (f"# Made by make_specs.py. Field by field: proto/haarflow/v1/model.proto.\n"
             f'name: "{name}"\nspec_version: 1\n'
             f'description: "U(1) block decimation: {block}x{block} blocks split in halves down to plaquettes"\n'
-            f'target {{ lattice {{ shape: [{size}, {size}] }} u1_wilson {{ beta: {beta} }} }}\n'
-            f'prior {{ uniform {{}} }}\n' + decimation(block, hidden, bins) +
-            f'training {{\n  seed: 20020212\n  evaluation_samples: 65536\n'
-            f'  phases {{ steps: {steps} batch: {batch} learning_rate: {rate} schedule: LEARNING_RATE_SCHEDULE_COSINE '
-            f'final_learning_rate_factor: 0.01 estimator: GRADIENT_ESTIMATOR_PATH clip_norm: 10 adam_beta2: 0.99 warmup_steps: 50 }}\n}}\n')
+            f"target {{ lattice {{ shape: [{size}, {size}] }} u1_wilson {{ beta: {beta} }} }}\n"
+            f"prior {{ uniform {{}} }}\n" + decimation(block, hidden, bins) +
+            f"training {{\n  seed: 20020212\n  evaluation_samples: 65536\n{training}}}\n")
+
 
 if __name__ == "__main__":
     out = sys.argv[1] if len(sys.argv) > 1 else "."
-    for name, size, beta, block in [("u1-l8-b2", 8, 2, 4), ("u1-l16-b2", 16, 2, 4)]:
+    # The weights know nothing of the volume: what L = 8 learned serves L = 16, after a short polish.
+    models = [("u1-l8-b2", 8, 2, 4, phase(25000, 512, 3e-3)),
+              ("u1-l16-b2", 16, 2, 4, '  start_from: "u1-l8-b2"\n' + phase(3000, 256, 3e-4))]
+    for name, size, beta, block, training in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
-            f.write(spec(name, size, beta, block, [32, 32], 16, 3000, 256, 3e-3))
+            f.write(spec(name, size, beta, block, [32, 32], 16, training))
