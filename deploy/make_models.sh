@@ -7,5 +7,5 @@ store=${1:-"$root/deploy/models"}
 set_up
 timed "Build" build_targets haarflow-trainer
 for spec in u1-l8-b2 u1-l16-b2; do
-  timed "$spec" "$build/bin/haarflow-trainer" train "$root/deploy/models/specs/$spec.txtpb" --store "$store"
+  timed "$spec" "$build/bin/haarflow-trainer" train "$root/deploy/specs/$spec.txtpb" --store "$store"
 done

@@ -1,14 +1,14 @@
 #include "core/flow/u1_plan.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "core/base/status.h"
 
 namespace haarflow {
 namespace {
 
-constexpr int64_t kMaxTableEntries = std::numeric_limits<int32_t>::max();
+// Of all tables of a model: 1 GiB. Larger ones are a mistake in the spec, or an attack on memory.
+constexpr int64_t kMaxTableEntries = int64_t{1} << 28;
 
 // A kind of loop that feeds a network: its rectangle relative to the site it belongs to.
 struct FeatureKind {
@@ -199,7 +199,11 @@ class LayerPlanner {
     SetSizes(0, sites.size(), &stage);
     stage.rows_per_tap = 2;
     stage.weight_blocks = stage.kernel_taps * static_cast<int32_t>(kinds.size());
-    if (static_cast<int64_t>(sites.size()) * static_cast<int64_t>(taps.size() * kinds.size()) > kMaxTableEntries) return TooLarge();
+    int64_t path_links = 0;
+    for (const FeatureKind& kind : kinds) path_links += 2 * (kind.width + kind.height);
+    const int64_t loops = std::min<int64_t>(lattice_.volume(), static_cast<int64_t>(sites.size() * taps.size()));
+    const int64_t entries = static_cast<int64_t>(sites.size() * taps.size() * kinds.size()) + loops * path_links;
+    if (entries > kMaxTableEntries) return TooLarge();
     constexpr int32_t kUnknown = -2, kActive = -1;
     std::vector<int32_t> slot(lattice_.volume() * kinds.size(), kUnknown);
     for (int64_t site : sites) {
@@ -228,7 +232,7 @@ class LayerPlanner {
   }
 
   absl::Status TooLarge() const {
-    return absl::InvalidArgumentError(absl::StrCat(name_, ": its tables exceed 2^31 entries; use smaller kernels or a smaller lattice"));
+    return absl::InvalidArgumentError(absl::StrCat(name_, ": its tables exceed 2^28 entries; use smaller kernels or a smaller lattice"));
   }
 
   const Lattice& lattice_;
@@ -261,9 +265,21 @@ int64_t U1FlowPlan::multiply_adds() const {
   return sum;
 }
 
+int64_t U1FlowPlan::table_entries() const {
+  size_t sum = plaquettes.links.size();
+  for (const U1LayerPlan& layer : layers) {
+    sum += layer.active_links.size() + layer.active_loops.links.size() + layer.features.links.size();
+    for (const StagePlan& stage : layer.stages) sum += 2 * stage.tap_input.size();
+  }
+  return static_cast<int64_t>(sum);
+}
+
 absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
   const auto& shape = spec.target().lattice().shape();
   ASSIGN_OR_RETURN(Lattice lattice, Lattice::Create({shape.begin(), shape.end()}));
+  if (4 * lattice.plaquettes() > kMaxTableEntries) {
+    return absl::InvalidArgumentError(absl::StrCat("target.lattice ", lattice.ToString(), ": its plaquettes exceed 2^28 table entries"));
+  }
   U1FlowPlan plan{std::move(lattice), {}, {}};
   for (int64_t site = 0; site < plan.lattice.volume(); ++site) {
     for (int mu = 0; mu < plan.lattice.dims(); ++mu) {
@@ -278,6 +294,10 @@ absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
       LayerPlanner planner(plan.lattice, stack, stack.masks(static_cast<int>(i % stack.masks_size())),
                            absl::StrCat("layers.", l, ".", i));
       ASSIGN_OR_RETURN(plan.layers.emplace_back(), planner.Plan());
+      if (plan.table_entries() > kMaxTableEntries) {
+        return absl::InvalidArgumentError(absl::StrCat("layers[0..", l, "]: the model's tables exceed 2^28 entries after ",
+                                                       plan.layers.size(), " coupling layers; use fewer layers, smaller kernels or a smaller lattice"));
+      }
     }
   }
   return plan;

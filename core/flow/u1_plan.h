@@ -56,12 +56,14 @@ struct U1FlowPlan {
   std::vector<U1LayerPlan> layers;
   LoopTable plaquettes;
 
-  // Multiply-adds of all networks for one configuration, and bytes of weights read: the arithmetic floor of a draw.
+  // Multiply-adds of all networks for one configuration: the arithmetic floor of a draw.
   int64_t multiply_adds() const;
+  // Size of all tables, in 32-bit numbers.
+  int64_t table_entries() const;
 };
 
 // Requires a spec that ValidateSpec accepts. INVALID_ARGUMENT, naming layer and link, where an active loop contains a second active
-// link or its own more than once, or where the tables would exceed 2^31 entries.
+// link or its own more than once, or where the tables would exceed 2^28 entries.
 absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec);
 
 // Number of unconstrained parameters of a circle map.

@@ -236,6 +236,10 @@ absl::Status CheckNetwork(const v1::Network& network, const std::string& path) {
     return Bad(path, ".precision is ", static_cast<int>(network.precision()),
                "; use PRECISION_FLOAT32 or PRECISION_FLOAT64");
   }
+  if (!v1::Initialisation_IsValid(network.initialisation())) {
+    return Bad(path, ".initialisation is ", static_cast<int>(network.initialisation()),
+               "; use INITIALISATION_IDENTITY or INITIALISATION_FAN_IN");
+  }
   return absl::OkStatus();
 }
 
@@ -255,6 +259,17 @@ absl::Status CheckMap(const v1::CircleMap& map, const std::string& path) {
 }
 
 // The active loop must fit the lattice in every mask's plane; a feature is taken in every plane, both ways round.
+// Displacements belong to aligned features; anywhere else they would be silently ignored.
+absl::Status CheckAlignment(const v1::LoopShape& loop, bool is_feature, int64_t max_offset, const std::string& path) {
+  if (!is_feature && loop.aligned()) return Bad(path, ".aligned is set, but only features can be aligned");
+  const std::pair<const char*, int64_t> offsets[] = {{".offset_along", loop.offset_along()}, {".offset_across", loop.offset_across()}};
+  for (const auto& [name, offset] : offsets) {
+    if (offset != 0 && !loop.aligned()) return Bad(path, name, " is ", offset, " without aligned: true");
+    if (std::abs(offset) >= max_offset) return Bad(path, name, " is ", offset, "; displacements are below the extent ", max_offset);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckLoops(const v1::U1CouplingStack& stack, const Lattice& lattice, const std::string& path) {
   for (const auto& mask : stack.masks()) {
     if (!stack.has_active_loop()) break;
@@ -263,8 +278,10 @@ absl::Status CheckLoops(const v1::U1CouplingStack& stack, const Lattice& lattice
   }
   RETURN_IF_ERROR(CheckCount(absl::StrCat(path, ".features"), stack.features_size(), 1, kMaxFeatures));
   const int64_t smallest = *std::min_element(lattice.shape().begin(), lattice.shape().end());
+  RETURN_IF_ERROR(CheckAlignment(stack.active_loop(), false, smallest, absl::StrCat(path, ".active_loop")));
   for (int i = 0; i < stack.features_size(); ++i) {
     RETURN_IF_ERROR(CheckLoop(stack.features(i), smallest, smallest, At(path, "features", i)));
+    RETURN_IF_ERROR(CheckAlignment(stack.features(i), true, smallest, At(path, "features", i)));
   }
   return absl::OkStatus();
 }

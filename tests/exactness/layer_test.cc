@@ -211,6 +211,15 @@ TEST(PlanU1Flow, RefusesAnActiveLoopWithTwoActiveLinks) {
   EXPECT_THAT(std::string(plan.status().message()), ::testing::HasSubstr("layers.0.0"));
 }
 
+TEST(PlanU1Flow, BoundsItsTablesBeforeItAllocatesThem) {
+  SpecOptions options;
+  options.shape = {1024, 1024};
+  options.network = "hidden: [4] kernel: [31, 31]";
+  const auto plan = PlanU1Flow(*ParseSpec(testing::SpecText(options)));
+  EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(plan.status().message()), ::testing::HasSubstr("2^28"));
+}
+
 TEST(PlanU1Flow, ArithmeticFloorOfTheOrientationNetworks) {
   // 16 striped layers, features of plaquettes, 8 bins: 1,026 and 9,288 multiply-adds per site and layer, counting masked inputs as work.
   for (const auto& [network, floor] : std::vector<std::pair<std::string, double>>{{"hidden: [8, 8] kernel: [3, 3, 3]", 1026},
