@@ -67,10 +67,10 @@ class Client {
   absl::StatusOr<v1::ListModelsResponse> ListModels() const;
   absl::StatusOr<v1::GetModelResponse> GetModel(const std::string& name) const;
 
-  // Draws. Every message is checked (SampleAssembler) before `callback` sees it: one header, chunks, one summary. A
-  // further header comes only when a resumption changed the numerics class or cut a configuration in pieces: then
-  // forget the unfinished one. A false from `callback` ends the call: CANCELLED. The callback runs on the calling
-  // thread.
+  // Draws. Every message is checked (SampleAssembler) before `callback` sees it: a header, chunks, and one summary at
+  // the end. Each resumption begins with a header of its own: forget a configuration that the cut left unfinished; a
+  // state whose steps the cut divided comes again with the rest of its multiplicity (SampleAssembler and RowBlock do
+  // both). A false from `callback` ends the call: CANCELLED. The callback runs on the calling thread.
   absl::Status Sample(const v1::SampleRequest& request, const StreamOptions& options,
                       const SampleCallback& callback) const;
 

@@ -36,15 +36,11 @@ v1::SampleRequest SampleStream::RequestForTheRest() const {
 }
 
 absl::Status SampleStream::Deliver(const v1::SampleResponse& message, const Client::SampleCallback& callback) {
-  const bool first = !received_.has_header();
-  const bool cut = received_.configuration_open();
-  const std::string numerics_before = received_.numerics_class();
   RETURN_IF_ERROR(received_.Add(message));
   if (received_.steps() > request_.count()) {
     return absl::DataLossError(
         absl::StrCat("the server sent ", received_.steps(), " steps, ", request_.count(), " were asked for"));
   }
-  if (message.has_header() && !first && !cut && received_.numerics_class() == numerics_before) return absl::OkStatus();
   if (message.has_summary() && !message.summary().complete()) return absl::OkStatus();
   if (!callback(message)) {
     stopped_by_callback_ = true;

@@ -50,7 +50,8 @@ Loaded Random(const testing::SpecOptions& options) {
   return {std::move(spec), std::move(plan), std::move(parameters), std::move(model)};
 }
 
-// The architecture of the orientation numbers: 16 striped layers at L = 16, circular splines of 8 bins fed by plaquettes.
+// The architecture of the orientation numbers: 16 striped layers at L = 16, circular splines of 8 bins fed by plaquettes. Hidden "[]" is a linear
+// map of the plaquette at the active site: all of a draw but the networks.
 Loaded Orientation(const std::string& hidden) {
   testing::SpecOptions options;
   options.shape = {16, 16};
@@ -58,7 +59,7 @@ Loaded Orientation(const std::string& hidden) {
   options.layers = 16;
   options.float64 = false;
   options.features = "features { width: 1 height: 1 }";
-  options.network = absl::StrCat("hidden: ", hidden, " kernel: [3, 3, 3]");
+  options.network = hidden == "[]" ? "kernel: [1]" : absl::StrCat("hidden: ", hidden, " kernel: [3, 3, 3]");
   options.activation = "ACTIVATION_LEAKY_RELU";
   options.map = "spline { bins: 8 }";
   return Random(options);
@@ -153,7 +154,22 @@ void EffectiveHmc(benchmark::State& state, const v1::Target& target, const char*
       static_cast<double>(state.iterations()) * hmc.chains() / (2 * tau), benchmark::Counter::kIsRate);
 }
 
+// Noise, action and copying: a draw without layers.
+Loaded PriorAlone() {
+  testing::SpecOptions options;
+  options.shape = {16, 16};
+  auto spec = *ParseSpec(testing::SpecText(options));
+  spec.clear_layers();
+  auto plan = *PlanU1Flow(spec);
+  auto model = *Model::Create(spec, {}, CpuKernels(), 0);
+  return {std::move(spec), std::move(plan), {}, std::move(model)};
+}
+
 int Register() {
+  const auto prior = std::make_shared<Loaded>(PriorAlone());
+  benchmark::RegisterBenchmark("draw/prior-alone-L16", [prior](benchmark::State& s) { Draws(s, *prior); })->Arg(256)->Unit(benchmark::kMillisecond);
+  const auto linear = std::make_shared<Loaded>(Orientation("[]"));
+  benchmark::RegisterBenchmark("draw/16-layers-L16/[]", [linear](benchmark::State& s) { Draws(s, *linear); })->Arg(256)->Unit(benchmark::kMillisecond);
   for (const std::string hidden : {"[8, 8]", "[32, 32]"}) {
     const auto loaded = std::make_shared<Loaded>(Orientation(hidden));
     benchmark::RegisterBenchmark(("draw/16-layers-L16/" + hidden).c_str(), [loaded](benchmark::State& s) { Draws(s, *loaded); })

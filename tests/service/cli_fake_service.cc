@@ -64,6 +64,26 @@ grpc::Status FakeService::GetModel(grpc::ServerContext*, const v1::GetModelReque
   return grpc::Status::OK;
 }
 
+namespace {
+
+// As a draining server does: delivers one step of the open state, which stays open, and a summary that is not complete.
+void EndPolitely(const FakeRun& run, uint64_t k, uint64_t delivered, grpc::ServerWriter<v1::SampleResponse>* writer) {
+  v1::SampleResponse summary = run.Summary(k, /*complete=*/false);
+  if (delivered + 1 < run.MultiplicityOf(k)) {
+    v1::SampleResponse message = run.Chunk(k, k + 1);
+    message.mutable_chunk()->set_multiplicity(0, 1);
+    const std::string token = absl::StrCat("k=", k, "+", delivered + 1);
+    message.mutable_chunk()->set_resume_token(token);
+    summary.mutable_summary()->set_resume_token(token);
+    writer->Write(message);
+  } else if (delivered > 0) {
+    summary.mutable_summary()->set_resume_token(absl::StrCat("k=", k, "+", delivered));
+  }
+  writer->Write(summary);
+}
+
+}  // namespace
+
 grpc::Status FakeService::Sample(grpc::ServerContext* context, const v1::SampleRequest* request,
                                  grpc::ServerWriter<v1::SampleResponse>* writer) {
   ++calls_;
@@ -71,8 +91,14 @@ grpc::Status FakeService::Sample(grpc::ServerContext* context, const v1::SampleR
   if (request->resume_token().empty() && request->model() != "fake") {
     return {grpc::StatusCode::NOT_FOUND, absl::StrCat("no model ", request->model(), "; there is: fake")};
   }
-  // The token is "k=LAST". Configurations are served whole: the fake's tokens never split one.
-  uint64_t k = request->resume_token().empty() ? 0 : std::strtoull(request->resume_token().c_str() + 2, nullptr, 10);
+  // The token is "k=LAST", or "k=LAST+STEPS" when that many steps of configuration LAST were delivered at a polite end.
+  uint64_t k = 0;
+  uint64_t delivered = 0;
+  if (!request->resume_token().empty()) {
+    char* end = nullptr;
+    k = std::strtoull(request->resume_token().c_str() + 2, &end, 10);
+    if (*end == '+') delivered = std::strtoull(end + 1, nullptr, 10);
+  }
   FakeRunOptions options = options_;
   options.omit_fields = request->omit_fields();
   options.precision = request->precision();
@@ -98,14 +124,19 @@ grpc::Status FakeService::Sample(grpc::ServerContext* context, const v1::SampleR
       writer->Write(message);
     }
     if (chunks == trouble.after_chunks && !trouble.corrupt) {
-      if (trouble.end.ok()) writer->Write(run.Summary(k, /*complete=*/false));
+      if (trouble.end.ok()) EndPolitely(run, k, delivered, writer);
       return trouble.end;
     }
     uint64_t last = k;
     uint64_t steps = 0;
-    while (last < k + per_chunk_ && steps < left) steps += run.MultiplicityOf(last++);
+    while (last < k + per_chunk_ && steps < left + delivered) steps += run.MultiplicityOf(last++);
     message = run.Chunk(k, last);
     v1::SampleChunk* chunk = message.mutable_chunk();
+    if (delivered > 0) {
+      chunk->set_multiplicity(0, run.MultiplicityOf(k) - delivered);
+      steps -= delivered;
+      delivered = 0;
+    }
     if (steps > left) {  // the chain ends inside the last state
       chunk->set_multiplicity(chunk->multiplicity_size() - 1, run.MultiplicityOf(last - 1) - (steps - left));
       steps = left;

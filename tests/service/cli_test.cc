@@ -210,7 +210,10 @@ TEST_F(CliTest, AFinishedFileIsExtended) {
 TEST_F(CliTest, ControlCKeepsWhatCame) {
   service_.SetTroubles({{.after_chunks = 3, .hang = true}});
   const pid_t pid = Start("sample fake -n 100 -o a.h5");
-  AwaitChunks(3);
+  for (int i = 0; i < 2000; ++i, ::usleep(5000)) {  // until they are in the journal, not merely sent
+    const auto run = ReadPart(Path("a.h5.part"));
+    if (run.ok() && run->configurations == 15) break;
+  }
   ::kill(pid, SIGINT);
   const Outcome outcome = Wait(pid);
   EXPECT_EQ(outcome.exit_code, 130);

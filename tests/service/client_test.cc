@@ -43,12 +43,14 @@ class ClientTest : public ::testing::Test {
   Received Draw() {
     Received received;
     SampleAssembler assembler(/*keep_fields=*/true);
+    uint64_t last_index = 0;
     received.status = client_->Sample(request_, stream_, [&](const v1::SampleResponse& message) {
       if (message.has_header()) ++received.headers;
       if (message.has_summary()) ++received.summaries;
       const absl::Status status = assembler.Add(message, [&](const SampleRow& row) {
         for (uint64_t i = 0; i < row.multiplicity; ++i) received.chain.push_back(row.index);
-        received.fields.append(row.field.begin(), row.field.end());
+        if (row.index != last_index) received.fields.append(row.field.begin(), row.field.end());
+        last_index = row.index;
         return absl::OkStatus();
       });
       EXPECT_TRUE(status.ok()) << status;
@@ -82,19 +84,23 @@ TEST_F(ClientTest, AStreamThatBreaksAnywhereIsJoinedToTheUnbrokenChain) {
     ASSERT_TRUE(joined.status.ok()) << joined.status;
     EXPECT_EQ(joined.chain, unbroken.chain) << "broken after " << at;
     EXPECT_EQ(joined.fields, unbroken.fields) << "broken after " << at;
-    EXPECT_EQ(joined.headers, 1);
+    EXPECT_GT(joined.headers, 1);  // each part has its own
     EXPECT_EQ(joined.summaries, 1);
   }
 }
 
 TEST_F(ClientTest, APoliteEarlyEndIsResumedToo) {
+  // The end divides the steps of a state: it comes again, in the next part. (Found with a real server that drained.)
   const Received unbroken = Draw();
-  service_.SetTroubles({{.after_chunks = 3}, {.after_chunks = 2}});
-  const Received joined = Draw();
-  ASSERT_TRUE(joined.status.ok()) << joined.status;
-  EXPECT_EQ(joined.chain, unbroken.chain);
-  EXPECT_EQ(joined.fields, unbroken.fields);
-  EXPECT_EQ(joined.summaries, 1);
+  for (int at = 0; at <= 5; ++at) {
+    service_.set_per_chunk(4 + at % 3);
+    service_.SetTroubles({{.after_chunks = at}, {.after_chunks = 0}, {.after_chunks = 1}, {.after_chunks = 0}});
+    const Received joined = Draw();
+    ASSERT_TRUE(joined.status.ok()) << joined.status;
+    EXPECT_EQ(joined.chain, unbroken.chain) << "ended after " << at;
+    EXPECT_EQ(joined.fields, unbroken.fields);
+    EXPECT_EQ(joined.summaries, 1);
+  }
 }
 
 TEST_F(ClientTest, AConfigurationCutInPiecesComesAgain) {
