@@ -21,8 +21,8 @@ absl::StatusOr<Digest> Digest::FromBytes(const std::string& bytes) {
 absl::StatusOr<Digest> Digest::FromHex(const std::string& hex) {
   const bool all_hex = hex.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
   if (hex.size() != 2 * kBytes || !all_hex) {
-    return absl::InvalidArgumentError(absl::StrCat("a digest is written as 64 hexadecimal digits, not '",
-                                                   hex.substr(0, 80), "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a digest is written as 64 hexadecimal digits, not '", hex.substr(0, 80), "'"));
   }
   return FromBytes(absl::HexStringToBytes(hex));
 }

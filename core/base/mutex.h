@@ -1,5 +1,5 @@
-// A std::mutex that clang's -Wthread-safety understands and ThreadSanitizer sees into (absl::Mutex from a distribution's
-// library is uninstrumented: false races).
+// A std::mutex that clang's -Wthread-safety understands and ThreadSanitizer sees into (absl::Mutex from a
+// distribution's library is uninstrumented: false races).
 #pragma once
 
 #include <chrono>

@@ -6,15 +6,16 @@
 //               sample index:           56 bits,     words 2 and 3 (low 24 bits)
 //               purpose:                 8 bits }    word 3 (high 8 bits)
 //
-// Hence a number does not depend on the batch, thread, replica or slot that drew it, and no two purposes ever share one.
+// Hence a number does not depend on the batch, thread, replica or slot that drew it, and no two purposes ever share
+// one.
 #pragma once
+
+#include <Random123/philox.h>
 
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
-
-#include <Random123/philox.h>
 
 namespace haarflow {
 
@@ -24,9 +25,9 @@ enum class NoisePurpose : uint8_t {
   kStochastic = 3,  // stochastic layers
   kRejection = 4,   // attempts of rejection samplers
   kTraining = 5,
-  kMomenta = 6,     // HMC
-  kInitial = 7,     // initial fields of Markov chains, initial weights
-  kSeed = 8,        // seeds derived from seeds
+  kMomenta = 6,  // HMC
+  kInitial = 7,  // initial fields of Markov chains, initial weights
+  kSeed = 8,     // seeds derived from seeds
 };
 
 constexpr uint64_t kMaxSampleIndex = (uint64_t{1} << 56) - 1;

@@ -8,8 +8,8 @@
 
 namespace haarflow {
 
-// Running sums over log-weights, in float64 by log-sum-exp. log w = -inf is a legitimate zero weight; NaN and +inf are invalid: they
-// are counted and never enter a sum.
+// Running sums over log-weights, in float64 by log-sum-exp. log w = -inf is a legitimate zero weight; NaN and +inf are
+// invalid: they are counted and never enter a sum.
 class WeightStatistics {
  public:
   // The sums themselves, as they are stored in resume tokens.
@@ -41,8 +41,8 @@ class WeightStatistics {
   // E_q[log w] over finite weights, a lower bound of log Z; -inf if there are zero weights.
   double MeanLogWeight() const;
 
-  // samples, ess, max_weight_share, zero_weights, invalid_weights, and the `reliable` rule: ESS x n >= 1000, no weight above 1 % of
-  // the sum, none invalid; the reason names the first condition that fails with its numbers.
+  // samples, ess, max_weight_share, zero_weights, invalid_weights, and the `reliable` rule: ESS x n >= 1000, no weight
+  // above 1 % of the sum, none invalid; the reason names the first condition that fails with its numbers.
   v1::EnsembleQuality Quality() const;
 
  private:

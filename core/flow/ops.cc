@@ -27,13 +27,15 @@ std::pair<at::Tensor, at::Tensor> Backward(int64_t map, int64_t pieces, const at
                                            const at::Tensor& grad_y, const at::Tensor& grad_l) {
   at::Tensor grad_x = at::empty_like(x), grad_rows = at::empty_like(rows);
   const at::Tensor gy = grad_y.contiguous(), gl = grad_l.contiguous();
-  Check(CpuKernels().circle_map_backward(static_cast<int32_t>(map), static_cast<int32_t>(pieces), x.numel(), x.data_ptr<double>(),
-                                         rows.data_ptr<double>(), gy.data_ptr<double>(), gl.data_ptr<double>(),
-                                         grad_x.data_ptr<double>(), grad_rows.data_ptr<double>(), nullptr));
+  Check(CpuKernels().circle_map_backward(
+      static_cast<int32_t>(map), static_cast<int32_t>(pieces), x.numel(), x.data_ptr<double>(), rows.data_ptr<double>(),
+      gy.data_ptr<double>(), gl.data_ptr<double>(), grad_x.data_ptr<double>(), grad_rows.data_ptr<double>(), nullptr));
   return {grad_x, grad_rows};
 }
 
-at::Tensor Defined(const at::Tensor& grad, const at::Tensor& like) { return grad.defined() ? grad : at::zeros_like(like); }
+at::Tensor Defined(const at::Tensor& grad, const at::Tensor& like) {
+  return grad.defined() ? grad : at::zeros_like(like);
+}
 
 class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
  public:
@@ -41,15 +43,17 @@ class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
                                                 const at::Tensor& parameters, int64_t map, int64_t pieces) {
     const at::Tensor x = angle.contiguous(), rows = ParameterRows(parameters);
     at::Tensor y = at::empty_like(x), l = at::empty_like(x);
-    Check(CpuKernels().circle_map_forward(static_cast<int32_t>(map), static_cast<int32_t>(pieces), x.numel(), x.data_ptr<double>(),
-                                          rows.data_ptr<double>(), y.data_ptr<double>(), l.data_ptr<double>(), nullptr));
+    Check(CpuKernels().circle_map_forward(static_cast<int32_t>(map), static_cast<int32_t>(pieces), x.numel(),
+                                          x.data_ptr<double>(), rows.data_ptr<double>(), y.data_ptr<double>(),
+                                          l.data_ptr<double>(), nullptr));
     context->save_for_backward({x, rows, parameters});
     context->saved_data["map"] = map;
     context->saved_data["pieces"] = pieces;
     return {y, l};
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list grads) {
     const auto saved = context->get_saved_variables();
     const auto [grad_x, grad_rows] =
         Backward(context->saved_data["map"].toInt(), context->saved_data["pieces"].toInt(), saved[0], saved[1],
@@ -58,23 +62,25 @@ class ForwardFunction : public torch::autograd::Function<ForwardFunction> {
   }
 };
 
-// With x = g^{-1}(y, p) and l' = -l(x, p), l = log g': the cotangent of x is h = grad_x - grad_l' dl/dx; then dy = h / g' and
-// dp = -(h / g') dg/dp - grad_l' dl/dp.
+// With x = g^{-1}(y, p) and l' = -l(x, p), l = log g': the cotangent of x is h = grad_x - grad_l' dl/dx; then dy = h /
+// g' and dp = -(h / g') dg/dp - grad_l' dl/dp.
 class InverseFunction : public torch::autograd::Function<InverseFunction> {
  public:
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& angle,
                                                 const at::Tensor& parameters, int64_t map, int64_t pieces) {
     const at::Tensor y = angle.contiguous(), rows = ParameterRows(parameters);
     at::Tensor x = at::empty_like(y), l = at::empty_like(y);
-    Check(CpuKernels().circle_map_inverse(static_cast<int32_t>(map), static_cast<int32_t>(pieces), y.numel(), y.data_ptr<double>(),
-                                          rows.data_ptr<double>(), x.data_ptr<double>(), l.data_ptr<double>(), nullptr));
+    Check(CpuKernels().circle_map_inverse(static_cast<int32_t>(map), static_cast<int32_t>(pieces), y.numel(),
+                                          y.data_ptr<double>(), rows.data_ptr<double>(), x.data_ptr<double>(),
+                                          l.data_ptr<double>(), nullptr));
     context->save_for_backward({x, l, rows, parameters});
     context->saved_data["map"] = map;
     context->saved_data["pieces"] = pieces;
     return {x, l};
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list grads) {
     const auto saved = context->get_saved_variables();
     const at::Tensor& x = saved[0];
     const int64_t map = context->saved_data["map"].toInt(), pieces = context->saved_data["pieces"].toInt();
@@ -120,11 +126,13 @@ SparseConvolution::SparseConvolution(const StagePlan& stage)
   site_ = Indices(site);
 }
 
-at::Tensor SparseConvolution::operator()(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) const {
+at::Tensor SparseConvolution::operator()(const at::Tensor& rows, const at::Tensor& weight,
+                                         const at::Tensor& bias) const {
   const int64_t batch = rows.size(1);
   const at::Tensor in = rows.view({-1, rows_per_tap_, batch}).index_select(0, input_);
   const at::Tensor w = weight.view({weight_blocks_, rows_per_tap_, out_channels_}).index_select(0, weight_);
-  const at::Tensor sum = at::zeros({sites_, out_channels_, batch}, rows.options()).index_add(0, site_, at::bmm(w.transpose(1, 2), in));
+  const at::Tensor sum =
+      at::zeros({sites_, out_channels_, batch}, rows.options()).index_add(0, site_, at::bmm(w.transpose(1, 2), in));
   const at::Tensor z = (sum + bias.view({1, out_channels_, 1})).view({sites_ * out_channels_, batch});
   switch (activation_) {
     case HF_ACTIVATION_SILU:
@@ -138,7 +146,8 @@ at::Tensor SparseConvolution::operator()(const at::Tensor& rows, const at::Tenso
   }
 }
 
-std::pair<at::Tensor, at::Tensor> CircleMap(int32_t map, int32_t pieces, const at::Tensor& angle, const at::Tensor& parameters) {
+std::pair<at::Tensor, at::Tensor> CircleMap(int32_t map, int32_t pieces, const at::Tensor& angle,
+                                            const at::Tensor& parameters) {
   const auto out = ForwardFunction::apply(angle, parameters, static_cast<int64_t>(map), static_cast<int64_t>(pieces));
   return {out[0], out[1]};
 }

@@ -20,8 +20,8 @@ class LoopSum {
   at::Tensor link_, loop_, sign_;
 };
 
-// One convolution at the sites that are needed: rows [inputs x rows_per_tap, B] -> [sites x out_channels, B], activated. Weight
-// [taps, in, out] and bias [out] have the rows' dtype.
+// One convolution at the sites that are needed: rows [inputs x rows_per_tap, B] -> [sites x out_channels, B],
+// activated. Weight [taps, in, out] and bias [out] have the rows' dtype.
 class SparseConvolution {
  public:
   explicit SparseConvolution(const StagePlan& stage);
@@ -33,9 +33,11 @@ class SparseConvolution {
   at::Tensor input_, weight_, site_;
 };
 
-// Circle maps as one operator with its own derivative (core/kernel/circle_map.h): angles [n, B] in [-pi, pi), parameters
-// [n, parameters, B], both float64 -> mapped angles in [-pi, pi) and log-derivatives, [n, B]. Differentiable once in both arguments.
-std::pair<at::Tensor, at::Tensor> CircleMap(int32_t map, int32_t pieces, const at::Tensor& angle, const at::Tensor& parameters);
+// Circle maps as one operator with its own derivative (core/kernel/circle_map.h): angles [n, B] in [-pi, pi),
+// parameters [n, parameters, B], both float64 -> mapped angles in [-pi, pi) and log-derivatives, [n, B]. Differentiable
+// once in both arguments.
+std::pair<at::Tensor, at::Tensor> CircleMap(int32_t map, int32_t pieces, const at::Tensor& angle,
+                                            const at::Tensor& parameters);
 // The inverse map and the log-derivative of the inverse.
 std::pair<at::Tensor, at::Tensor> CircleMapInverse(int32_t map, int32_t pieces, const at::Tensor& angle,
                                                    const at::Tensor& parameters);

@@ -18,7 +18,13 @@ ParameterLayout::ParameterLayout(const U1FlowPlan& plan) {
     const U1LayerPlan& layer = plan.layers[l];
     for (int32_t s = 0; s < static_cast<int32_t>(layer.stages.size()); ++s) {
       const StagePlan& stage = layer.stages[s];
-      add({stage.name + ".weight", {stage.kernel_taps, stage.in_channels, stage.out_channels}, 0, 0, l, s, false,
+      add({stage.name + ".weight",
+           {stage.kernel_taps, stage.in_channels, stage.out_channels},
+           0,
+           0,
+           l,
+           s,
+           false,
            layer.double_network});
       add({stage.name + ".bias", {stage.out_channels}, 0, 0, l, s, true, layer.double_network});
     }

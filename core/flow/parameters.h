@@ -27,8 +27,8 @@ class ParameterLayout {
   const std::vector<ParameterBlock>& blocks() const { return blocks_; }
   int64_t size() const { return size_; }
 
-  // A new model: uniform in +-1/sqrt(fan-in), from addressed noise (purpose kInitial); the last convolution of each layer zero where the
-  // spec's initialisation says so.
+  // A new model: uniform in +-1/sqrt(fan-in), from addressed noise (purpose kInitial); the last convolution of each
+  // layer zero where the spec's initialisation says so.
   std::vector<double> InitialValues(const U1FlowPlan& plan, uint64_t seed) const;
 
  private:

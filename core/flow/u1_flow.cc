@@ -11,8 +11,8 @@ TorchU1Flow::TorchU1Flow(const U1FlowPlan& plan) : layout_(plan), plaquettes_(pl
     for (const StagePlan& stage : l.stages) network.emplace_back(stage);
     const at::Tensor active =
         at::tensor(at::ArrayRef<int32_t>(l.active_links.data(), l.active_links.size()), at::kInt).to(at::kLong);
-    layers_.push_back({active, LoopSum(l.active_loops), LoopSum(l.features), std::move(network), l.map, l.pieces, l.double_network,
-                       first_weight});
+    layers_.push_back({active, LoopSum(l.active_loops), LoopSum(l.features), std::move(network), l.map, l.pieces,
+                       l.double_network, first_weight});
     first_weight += 2 * l.stages.size();
   }
 }
@@ -20,7 +20,8 @@ TorchU1Flow::TorchU1Flow(const U1FlowPlan& plan) : layout_(plan), plaquettes_(pl
 void TorchU1Flow::SetWeights(absl::Span<const double> parameters) {
   weights_.clear();
   for (const ParameterBlock& block : layout_.blocks()) {
-    const at::Tensor values = at::tensor(at::ArrayRef<double>(parameters.data() + block.offset, block.size), at::kDouble);
+    const at::Tensor values =
+        at::tensor(at::ArrayRef<double>(parameters.data() + block.offset, block.size), at::kDouble);
     weights_.push_back(values.view(block.shape).to(block.double_network ? at::kDouble : at::kFloat));
   }
 }
@@ -35,8 +36,8 @@ std::pair<at::Tensor, at::Tensor> TorchU1Flow::Couple(int layer, const at::Tenso
   }
   const at::Tensor parameters = rows.to(at::kDouble).view({l.active_links.size(0), -1, links.size(1)});
   const at::Tensor angle = WrapAngles(l.active_loops(links));
-  const auto [mapped, log_derivative] = inverse ? CircleMapInverse(l.map, l.pieces, angle, parameters)
-                                                : CircleMap(l.map, l.pieces, angle, parameters);
+  const auto [mapped, log_derivative] =
+      inverse ? CircleMapInverse(l.map, l.pieces, angle, parameters) : CircleMap(l.map, l.pieces, angle, parameters);
   return {WrapAngles(links.index_add(0, l.active_links, mapped - angle)), log_derivative.sum(0)};
 }
 
@@ -60,6 +61,8 @@ std::pair<at::Tensor, at::Tensor> TorchU1Flow::Inverse(const at::Tensor& links) 
   return {x, log_det};
 }
 
-at::Tensor TorchU1Flow::Action(double beta, const at::Tensor& links) const { return at::cos(plaquettes_(links)).sum(0) * -beta; }
+at::Tensor TorchU1Flow::Action(double beta, const at::Tensor& links) const {
+  return at::cos(plaquettes_(links)).sum(0) * -beta;
+}
 
 }  // namespace haarflow

@@ -1,5 +1,5 @@
-// A U(1) coupling flow as differentiable LibTorch operations: both directions, any network precision, gradients with respect to fields and
-// weights. The reference for the fused kernels, and where new layers are tried first.
+// A U(1) coupling flow as differentiable LibTorch operations: both directions, any network precision, gradients with
+// respect to fields and weights. The reference for the fused kernels, and where new layers are tried first.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,8 +26,12 @@ class TorchU1Flow {
   // Links [links, B] float64 angles -> mapped links, and log|det| [B] of that direction.
   std::pair<at::Tensor, at::Tensor> Forward(const at::Tensor& links) const;
   std::pair<at::Tensor, at::Tensor> Inverse(const at::Tensor& links) const;
-  std::pair<at::Tensor, at::Tensor> LayerForward(int layer, const at::Tensor& links) const { return Couple(layer, links, false); }
-  std::pair<at::Tensor, at::Tensor> LayerInverse(int layer, const at::Tensor& links) const { return Couple(layer, links, true); }
+  std::pair<at::Tensor, at::Tensor> LayerForward(int layer, const at::Tensor& links) const {
+    return Couple(layer, links, false);
+  }
+  std::pair<at::Tensor, at::Tensor> LayerInverse(int layer, const at::Tensor& links) const {
+    return Couple(layer, links, true);
+  }
 
   // S = -beta sum cos(theta_P), [B].
   at::Tensor Action(double beta, const at::Tensor& links) const;

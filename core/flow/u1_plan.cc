@@ -21,8 +21,8 @@ std::vector<FeatureKind> FeatureKinds(const v1::U1CouplingStack& stack, const v1
   std::vector<FeatureKind> kinds;
   for (const v1::LoopShape& shape : stack.features()) {
     if (shape.aligned()) {
-      kinds.push_back({static_cast<int>(mask.direction()), static_cast<int>(mask.plane()), shape.width(), shape.height(),
-                       shape.offset_along(), shape.offset_across()});
+      kinds.push_back({static_cast<int>(mask.direction()), static_cast<int>(mask.plane()), shape.width(),
+                       shape.height(), shape.offset_along(), shape.offset_across()});
       continue;
     }
     for (int mu = 0; mu < dims; ++mu) {
@@ -111,11 +111,12 @@ class LayerPlanner {
     const int64_t height = stack_.has_active_loop() ? stack_.active_loop().height() : 1;
     for (int64_t site : sites_) {
       const Path loop = Rectangle(lattice_, site, mask_.direction(), mask_.plane(), width, height);
-      const auto active = std::count_if(loop.begin(), loop.end(), [&](const PathStep& s) { return is_active_[s.link]; });
+      const auto active =
+          std::count_if(loop.begin(), loop.end(), [&](const PathStep& s) { return is_active_[s.link]; });
       if (active != 1) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            name_, ": the active loop of link (", mask_.direction(), ", site ", site, ") contains ", active,
-            " active links instead of one; widen the mask's strides or shrink active_loop"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(name_, ": the active loop of link (", mask_.direction(), ", site ", site, ") contains ",
+                         active, " active links instead of one; widen the mask's strides or shrink active_loop"));
       }
       plan_.active_loops.Add(loop);
     }
@@ -169,7 +170,8 @@ class LayerPlanner {
     stage->name = absl::StrCat(name_, ".conv", s);
   }
 
-  absl::Status AddSiteTaps(int64_t kernel, const std::vector<int64_t>& sites, std::vector<int64_t>* inputs, StagePlan* stage) {
+  absl::Status AddSiteTaps(int64_t kernel, const std::vector<int64_t>& sites, std::vector<int64_t>* inputs,
+                           StagePlan* stage) {
     const auto taps = KernelTaps(lattice_.dims(), kernel);
     if (static_cast<int64_t>(sites.size()) * static_cast<int64_t>(taps.size()) > kMaxTableEntries) return TooLarge();
     std::vector<int32_t> slot(lattice_.volume(), -1);
@@ -232,7 +234,8 @@ class LayerPlanner {
   }
 
   absl::Status TooLarge() const {
-    return absl::InvalidArgumentError(absl::StrCat(name_, ": its tables exceed 2^28 entries; use smaller kernels or a smaller lattice"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name_, ": its tables exceed 2^28 entries; use smaller kernels or a smaller lattice"));
   }
 
   const Lattice& lattice_;
@@ -278,7 +281,8 @@ absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
   const auto& shape = spec.target().lattice().shape();
   ASSIGN_OR_RETURN(Lattice lattice, Lattice::Create({shape.begin(), shape.end()}));
   if (4 * lattice.plaquettes() > kMaxTableEntries) {
-    return absl::InvalidArgumentError(absl::StrCat("target.lattice ", lattice.ToString(), ": its plaquettes exceed 2^28 table entries"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("target.lattice ", lattice.ToString(), ": its plaquettes exceed 2^28 table entries"));
   }
   U1FlowPlan plan{std::move(lattice), {}, {}};
   for (int64_t site = 0; site < plan.lattice.volume(); ++site) {
@@ -295,8 +299,9 @@ absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
                            absl::StrCat("layers.", l, ".", i));
       ASSIGN_OR_RETURN(plan.layers.emplace_back(), planner.Plan());
       if (plan.table_entries() > kMaxTableEntries) {
-        return absl::InvalidArgumentError(absl::StrCat("layers[0..", l, "]: the model's tables exceed 2^28 entries after ",
-                                                       plan.layers.size(), " coupling layers; use fewer layers, smaller kernels or a smaller lattice"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("layers[0..", l, "]: the model's tables exceed 2^28 entries after ", plan.layers.size(),
+                         " coupling layers; use fewer layers, smaller kernels or a smaller lattice"));
       }
     }
   }

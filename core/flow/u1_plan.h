@@ -1,7 +1,9 @@
-// A U(1) flow as tables: which links are active, which loops are transformed and which feed the network, and which sites each
-// convolution must be evaluated at. Made once per model; drawing, inverting and training all run from these tables.
+// A U(1) flow as tables: which links are active, which loops are transformed and which feed the network, and which
+// sites each convolution must be evaluated at. Made once per model; drawing, inverting and training all run from these
+// tables.
 //
-// Only what the active links need is listed: masked sites cost nothing, and a loop through an active link is not a feature.
+// Only what the active links need is listed: masked sites cost nothing, and a loop through an active link is not a
+// feature.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +27,8 @@ struct LoopTable {
   hf_loops View() const { return {size(), begin.data(), links.data()}; }
 };
 
-// One convolution, see hf_stage. Weights are [weight_blocks * rows_per_tap][out_channels] = [taps of the kernel][in channels][out].
+// One convolution, see hf_stage. Weights are [weight_blocks * rows_per_tap][out_channels] = [taps of the kernel][in
+// channels][out].
 struct StagePlan {
   int32_t sites = 0;
   int32_t in_channels = 0;
@@ -62,8 +65,8 @@ struct U1FlowPlan {
   int64_t table_entries() const;
 };
 
-// Requires a spec that ValidateSpec accepts. INVALID_ARGUMENT, naming layer and link, where an active loop contains a second active
-// link or its own more than once, or where the tables would exceed 2^28 entries.
+// Requires a spec that ValidateSpec accepts. INVALID_ARGUMENT, naming layer and link, where an active loop contains a
+// second active link or its own more than once, or where the tables would exceed 2^28 entries.
 absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec);
 
 // Number of unconstrained parameters of a circle map.

@@ -1,13 +1,17 @@
 // Diffeomorphisms of the circle [-pi, pi) (arXiv:2002.02428), their inverses and derivatives, for any value type.
 //
-// A template over V (a vector register of doubles, or double itself on a GPU); the includer provides, in namespace HF_ISA, the
-// functions Exp, Log, SinCos, Atan2RightHalf, WrapAngle, Splat, Max, Min and kPi, and HF_FN (function attributes).
+// A template over V (a vector register of doubles, or double itself on a GPU); the includer provides, in namespace
+// HF_ISA, the functions Exp, Log, SinCos, Atan2RightHalf, WrapAngle, Splat, Max, Min and kPi, and HF_FN (function
+// attributes).
 //
-// Every map is g(x) + phase, wrapped, where g(-pi) = -pi and g(pi) = pi. Parameters are read by a callable p(j), unconstrained:
-//   spline, K bins:       p(0..K-1) widths, p(K..2K-1) heights (softmax, each at least kMinBin of the circle), p(2K..3K-1)
+// Every map is g(x) + phase, wrapped, where g(-pi) = -pi and g(pi) = pi. Parameters are read by a callable p(j),
+// unconstrained:
+//   spline, K bins:       p(0..K-1) widths, p(K..2K-1) heights (softmax, each at least kMinBin of the circle),
+//   p(2K..3K-1)
 //                         derivatives at the knots (exp, clamped to e^{+-6}; periodic), p(3K) phase.
 //                         Rational-quadratic, arXiv:1906.04032 equations 4 to 8.
-//   Moebius, C components: p(2k), p(2k+1) = s_k, b_k, p(2C) phase: g = mean_k 2 atan(e^{s_k} tan(x/2) + b_k). In the variable
+//   Moebius, C components: p(2k), p(2k+1) = s_k, b_k, p(2C) phase: g = mean_k 2 atan(e^{s_k} tan(x/2) + b_k). In the
+//   variable
 //                         tan(x/2) the Moebius maps of the circle that fix -1 are exactly the increasing affine maps.
 //   non-compact, C:       the same with b_k = 0: p(k) = s_k, p(C) phase (the tutorial's mixture, arXiv:2101.08176).
 // All zero parameters are the identity.
@@ -144,8 +148,8 @@ HF_FN void SplineBackward(int bins, const P& p, V x, V grad_y, V grad_l, V* grad
   const V g_num = grad_y * b.h / den;
   const V g_den = -grad_y * b.h * r / den - 2.0 * grad_l / den;
   const V g_a = grad_l / a;
-  const V g_xi = g_num * (2.0 * s * xi + b.d0 * dq) + g_den * sum * dq +
-                 g_a * 2.0 * (b.d1 * xi + s * dq - b.d0 * (1.0 - xi));
+  const V g_xi =
+      g_num * (2.0 * s * xi + b.d0 * dq) + g_den * sum * dq + g_a * 2.0 * (b.d1 * xi + s * dq - b.d0 * (1.0 - xi));
   const V g_s = g_num * xi * xi + g_den * (1.0 - 2.0 * q) + g_a * 2.0 * q + 2.0 * grad_l / s;
   const V g_d0 = g_num * q + g_den * q + g_a * (1.0 - xi) * (1.0 - xi);
   const V g_d1 = g_den * q + g_a * xi * xi;
@@ -263,7 +267,9 @@ HF_FN void TangentMixtureBackward(int components, bool shifted, const P& p, V x,
 enum class CircleMapKind { kSpline = 1, kMoebius = 2, kNonCompact = 3 };
 
 HF_FN int CircleMapParameters(CircleMapKind kind, int pieces) {
-  return kind == CircleMapKind::kSpline ? 3 * pieces + 1 : kind == CircleMapKind::kMoebius ? 2 * pieces + 1 : pieces + 1;
+  return kind == CircleMapKind::kSpline    ? 3 * pieces + 1
+         : kind == CircleMapKind::kMoebius ? 2 * pieces + 1
+                                           : pieces + 1;
 }
 
 template <class V, class P>
@@ -289,7 +295,8 @@ HF_FN void CircleMapInverse(CircleMapKind kind, int pieces, const P& p, V y, V* 
 }
 
 template <class V, class P, class Add>
-HF_FN void CircleMapBackward(CircleMapKind kind, int pieces, const P& p, V x, V grad_y, V grad_l, V* grad_x, const Add& add) {
+HF_FN void CircleMapBackward(CircleMapKind kind, int pieces, const P& p, V x, V grad_y, V grad_l, V* grad_x,
+                             const Add& add) {
   *grad_x = Splat(0.0) * x;
   if (kind == CircleMapKind::kSpline) {
     SplineBackward(pieces, p, x, grad_y, grad_l, grad_x, add);

@@ -114,7 +114,8 @@ class CpuFlow {
     stage->tap_input = Keep(stage->tap_input, taps);
     stage->tap_weight = Keep(stage->tap_weight, taps);
     for (int64_t t = 0; t < taps; ++t) {
-      const bool input_ok = stage->tap_input[t] >= 0 && (stage->tap_input[t] + 1) * int64_t{stage->rows_per_tap} <= input_rows;
+      const bool input_ok =
+          stage->tap_input[t] >= 0 && (stage->tap_input[t] + 1) * int64_t{stage->rows_per_tap} <= input_rows;
       if (!input_ok) return "a tap reads outside its input";
       if (stage->tap_weight[t] < 0 || stage->tap_weight[t] >= stage->weight_blocks) return "a tap has no weights";
     }
@@ -152,7 +153,8 @@ class CpuFlow {
                              : layer->map == HF_MAP_MOEBIUS ? 2 * layer->pieces + 1
                                                             : layer->pieces + 1;
     const hf_stage& last = stages[layer->stages - 1];
-    if (last.sites != layer->active || last.out_channels != channels) return "the last stage does not fit the circle map";
+    if (last.sites != layer->active || last.out_channels != channels)
+      return "the last stage does not fit the circle map";
     layer->stage = stages.get();
     stages_.push_back(std::move(stages));
     return "";
@@ -195,8 +197,8 @@ struct CpuTable {
 
   static void Destroy(void* handle) { delete static_cast<CpuFlow*>(handle); }
 
-  static int32_t Draw(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, double beta, double* links,
-                      double* log_q, double* action, void* /*stream*/) {
+  static int32_t Draw(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, double beta,
+                      double* links, double* log_q, double* action, void* /*stream*/) {
     const auto& flow = *static_cast<const CpuFlow*>(handle);
     return ForTiles(flow, n, [&](const TileWorkspace& work, int64_t first, int64_t used) {
       uint64_t tile_seed[kTile], tile_index[kTile];
@@ -237,15 +239,19 @@ struct CpuTable {
     }
   }
 
-  static int32_t Forward(int32_t map, int32_t pieces, int64_t n, const double* x, const double* p, double* y, double* l, void*) {
-    return Padded(map, pieces, n, {x, p}, {y, l}, [&](int64_t m, int64_t stride, const double* const* in, double* const* out) {
-      kIsa()->circle_forward(map, pieces, m, stride, in[0], in[1], out[0], out[1]);
-    });
+  static int32_t Forward(int32_t map, int32_t pieces, int64_t n, const double* x, const double* p, double* y, double* l,
+                         void*) {
+    return Padded(map, pieces, n, {x, p}, {y, l},
+                  [&](int64_t m, int64_t stride, const double* const* in, double* const* out) {
+                    kIsa()->circle_forward(map, pieces, m, stride, in[0], in[1], out[0], out[1]);
+                  });
   }
-  static int32_t Inverse(int32_t map, int32_t pieces, int64_t n, const double* y, const double* p, double* x, double* l, void*) {
-    return Padded(map, pieces, n, {y, p}, {x, l}, [&](int64_t m, int64_t stride, const double* const* in, double* const* out) {
-      kIsa()->circle_inverse(map, pieces, m, stride, in[0], in[1], out[0], out[1]);
-    });
+  static int32_t Inverse(int32_t map, int32_t pieces, int64_t n, const double* y, const double* p, double* x, double* l,
+                         void*) {
+    return Padded(map, pieces, n, {y, p}, {x, l},
+                  [&](int64_t m, int64_t stride, const double* const* in, double* const* out) {
+                    kIsa()->circle_inverse(map, pieces, m, stride, in[0], in[1], out[0], out[1]);
+                  });
   }
   static int32_t Backward(int32_t map, int32_t pieces, int64_t n, const double* x, const double* p, const double* gy,
                           const double* gl, double* gx, double* gp, void*) {
@@ -255,11 +261,14 @@ struct CpuTable {
                   });
   }
 
-  // Runs `f` on the multiple of kTile at the front, and on a padded copy of the rest. in[1] are the parameters; out[1] has their
-  // shape for the backward map (four inputs).
+  // Runs `f` on the multiple of kTile at the front, and on a padded copy of the rest. in[1] are the parameters; out[1]
+  // has their shape for the backward map (four inputs).
   template <class F>
-  static int32_t Padded(int32_t map, int32_t pieces, int64_t n, std::vector<const double*> in, std::vector<double*> out, const F& f) {
-    const int64_t parameters = map == HF_MAP_SPLINE ? 3 * pieces + 1 : map == HF_MAP_MOEBIUS ? 2 * pieces + 1 : pieces + 1;
+  static int32_t Padded(int32_t map, int32_t pieces, int64_t n, std::vector<const double*> in, std::vector<double*> out,
+                        const F& f) {
+    const int64_t parameters = map == HF_MAP_SPLINE    ? 3 * pieces + 1
+                               : map == HF_MAP_MOEBIUS ? 2 * pieces + 1
+                                                       : pieces + 1;
     const int64_t whole = n / kTile * kTile;
     if (whole > 0) f(whole, n, in.data(), out.data());
     if (whole == n) return HF_OK;
@@ -287,16 +296,25 @@ struct CpuTable {
   }
 
   static const hf_kernels* Table() {
-    static const hf_kernels table = {HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), kIsa()->numerics, LastError, DeviceCount,
-                                     Create,               Destroy,            Draw,             Density,   Forward,
-                                     Inverse,              Backward};
+    static const hf_kernels table = {HAARFLOW_KERNELS_ABI,
+                                     sizeof(hf_kernels),
+                                     kIsa()->numerics,
+                                     LastError,
+                                     DeviceCount,
+                                     Create,
+                                     Destroy,
+                                     Draw,
+                                     Density,
+                                     Forward,
+                                     Inverse,
+                                     Backward};
     return &table;
   }
 };
 
 bool HaveAvx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512bw");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
 }
 bool HaveAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
@@ -322,7 +340,8 @@ const char* BestInstructionSet() {
 
 absl::StatusOr<const hf_kernels*> CpuKernelsFor(const std::string& instruction_set) {
   if (kernel::IsaKernelsFor(instruction_set.c_str()) == nullptr) {
-    return absl::UnavailableError("this machine has no '" + instruction_set + "' instructions; use avx512, avx2 or baseline");
+    return absl::UnavailableError("this machine has no '" + instruction_set +
+                                  "' instructions; use avx512, avx2 or baseline");
   }
   if (instruction_set == "avx512") return CpuTable<kernel::Avx512Kernels>::Table();
   if (instruction_set == "avx2") return CpuTable<kernel::Avx2Kernels>::Table();

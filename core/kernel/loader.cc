@@ -46,7 +46,8 @@ absl::StatusOr<const hf_kernels*> Load() {
     if (table->device_count() < 1) return absl::UnavailableError(absl::StrCat(path, " finds no CUDA device"));
     return table;
   }
-  return absl::UnavailableError(absl::StrCat("no CUDA module: ", errors, ". Use --device cpu:N, or build with nvcc (HAARFLOW_CUDA=ON)"));
+  return absl::UnavailableError(
+      absl::StrCat("no CUDA module: ", errors, ". Use --device cpu:N, or build with nvcc (HAARFLOW_CUDA=ON)"));
 }
 
 }  // namespace
@@ -68,7 +69,8 @@ absl::StatusOr<Device> ParseDevice(const std::string& text) {
     device.kind = Device::Kind::kCuda;
     device.number = 0;
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("device '", text, "' is neither cpu:N (N threads) nor cuda:N (device N)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("device '", text, "' is neither cpu:N (N threads) nor cuda:N (device N)"));
   }
   if (colon == std::string::npos) return device;
   const int least = device.kind == Device::Kind::kCpu ? 1 : 0;
@@ -82,7 +84,8 @@ absl::StatusOr<const hf_kernels*> KernelsFor(const Device& device) {
   if (device.kind == Device::Kind::kCpu) return &CpuKernels();
   ASSIGN_OR_RETURN(const hf_kernels* table, LoadCudaKernels());
   if (device.number >= table->device_count()) {
-    return absl::UnavailableError(absl::StrCat(device.ToString(), " does not exist: there are ", table->device_count(), " CUDA devices"));
+    return absl::UnavailableError(
+        absl::StrCat(device.ToString(), " does not exist: there are ", table->device_count(), " CUDA devices"));
   }
   return table;
 }

@@ -1,16 +1,19 @@
 /* The table of C functions that a kernel module provides: pointers, sizes, a stream. Versioned by HAARFLOW_KERNELS_ABI.
  *
- * The CPU implementation of this table is linked in (core/kernel/cpu); the CUDA implementation is a module that is loaded at run
- * time (libhaarflow_cuda.so, symbol haarflow_kernels), so that one server binary serves machines with and without a GPU.
+ * The CPU implementation of this table is linked in (core/kernel/cpu); the CUDA implementation is a module that is
+ * loaded at run time (libhaarflow_cuda.so, symbol haarflow_kernels), so that one server binary serves machines with and
+ * without a GPU.
  *
- * A flow is given as flat tables of integers and weights (the `plan`): nothing here knows masks, lattices or spec files. Fields
- * are U(1) angles in [-pi, pi). Link indices run over 0 <= link < links; a signed link is 2 * link + (1 if traversed backwards).
+ * A flow is given as flat tables of integers and weights (the `plan`): nothing here knows masks, lattices or spec
+ * files. Fields are U(1) angles in [-pi, pi). Link indices run over 0 <= link < links; a signed link is 2 * link + (1
+ * if traversed backwards).
  *
- * Every function returns 0, or a code below with a message from last_error() of the same thread. Creation copies what it is
- * given. A flow may be drawn from by many threads at once. Arrays passed to flow_draw and flow_density are host memory.
+ * Every function returns 0, or a code below with a message from last_error() of the same thread. Creation copies what
+ * it is given. A flow may be drawn from by many threads at once. Arrays passed to flow_draw and flow_density are host
+ * memory.
  *
- * Bits: a proposal is a function of (flow, seed, index) alone within one `numerics` class: neither the batch nor the slot in it
- * changes a bit. */
+ * Bits: a proposal is a function of (flow, seed, index) alone within one `numerics` class: neither the batch nor the
+ * slot in it changes a bit. */
 #pragma once
 
 #include <stdint.h>
@@ -33,8 +36,10 @@ typedef struct hf_loops {
 } hf_loops;
 
 /* One convolution, evaluated at `sites` output sites. Output site s, channel o:
- *   bias[o] + sum over taps t of s, rows r < rows_per_tap: in[tap_input[t] * rows_per_tap + r] * w[(tap_weight[t] * rows_per_tap + r)
- *   * out_channels + o]. The output's rows are [site][channel]. The first stage reads the features' rows [loop][cos, sin]. */
+ *   bias[o] + sum over taps t of s, rows r < rows_per_tap: in[tap_input[t] * rows_per_tap + r] * w[(tap_weight[t] *
+ * rows_per_tap + r)
+ *   * out_channels + o]. The output's rows are [site][channel]. The first stage reads the features' rows [loop][cos,
+ * sin]. */
 typedef struct hf_stage {
   int32_t sites;
   int32_t out_channels;
@@ -69,8 +74,8 @@ typedef struct hf_u1_flow {
 } hf_u1_flow;
 
 typedef struct hf_kernels {
-  uint32_t abi;  /* HAARFLOW_KERNELS_ABI */
-  uint32_t size; /* sizeof(hf_kernels) */
+  uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
+  uint32_t size;        /* sizeof(hf_kernels) */
   const char* numerics; /* "cpu-avx512-r1", "cuda-sm_90-r1" */
   const char* (*last_error)(void);
   int32_t (*device_count)(void);
@@ -79,21 +84,23 @@ typedef struct hf_kernels {
   void (*flow_destroy)(void* handle);
 
   /* n proposals named (seed[i], index[i]): prior and layers. links [n][links], log_q [n] (Haar measure), and
-   * action[i] = -beta sum over plaquettes cos(theta_P). `stream` is a cudaStream_t or null. Returns when the results are there. */
-  int32_t (*flow_draw)(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, double beta, double* links,
-                       double* log_q, double* action, void* stream);
+   * action[i] = -beta sum over plaquettes cos(theta_P). `stream` is a cudaStream_t or null. Returns when the results
+   * are there. */
+  int32_t (*flow_draw)(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, double beta,
+                       double* links, double* log_q, double* action, void* stream);
 
   /* log q and action of n given fields, by the inverse map. */
-  int32_t (*flow_density)(const void* handle, int64_t n, const double* links, double beta, double* log_q, double* action,
-                          void* stream);
+  int32_t (*flow_density)(const void* handle, int64_t n, const double* links, double beta, double* log_q,
+                          double* action, void* stream);
 
   /* n circle maps on device memory (host memory for the CPU): parameters [parameters][n], x, y, log_derivative [n]. The
-   * derivative of `inverse` is that of the inverse map. `backward`: gradients of a scalar with respect to x and the parameters,
-   * given those with respect to y and log_derivative of the forward map. Pointers to parameters are double. */
-  int32_t (*circle_map_forward)(int32_t map, int32_t pieces, int64_t n, const double* x, const double* parameters, double* y,
-                                double* log_derivative, void* stream);
-  int32_t (*circle_map_inverse)(int32_t map, int32_t pieces, int64_t n, const double* y, const double* parameters, double* x,
-                                double* log_derivative, void* stream);
+   * derivative of `inverse` is that of the inverse map. `backward`: gradients of a scalar with respect to x and the
+   * parameters, given those with respect to y and log_derivative of the forward map. Pointers to parameters are double.
+   */
+  int32_t (*circle_map_forward)(int32_t map, int32_t pieces, int64_t n, const double* x, const double* parameters,
+                                double* y, double* log_derivative, void* stream);
+  int32_t (*circle_map_inverse)(int32_t map, int32_t pieces, int64_t n, const double* y, const double* parameters,
+                                double* x, double* log_derivative, void* stream);
   int32_t (*circle_map_backward)(int32_t map, int32_t pieces, int64_t n, const double* x, const double* parameters,
                                  const double* grad_y, const double* grad_log_derivative, double* grad_x,
                                  double* grad_parameters, void* stream);

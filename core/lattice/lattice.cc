@@ -9,7 +9,8 @@ absl::StatusOr<Lattice> Lattice::Create(const std::vector<int64_t>& shape) {
   constexpr int64_t kMaxExtent = 4096;
   constexpr int64_t kMaxVolume = int64_t{1} << 26;
   if (shape.size() < 2 || shape.size() > 4) {
-    return absl::InvalidArgumentError(absl::StrCat("lattice.shape has ", shape.size(), " extents; 2 to 4 are supported"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("lattice.shape has ", shape.size(), " extents; 2 to 4 are supported"));
   }
   Lattice lattice;
   lattice.shape_ = shape;

@@ -1,8 +1,8 @@
 // Periodic hypercubic lattices: the one place that knows site and direction order.
 //
-// Arrays are [..., t, z, y, x] in C order. Direction mu = 0 is x and moves along the LAST axis; direction mu moves along axis
-// dims - 1 - mu. A site is its C-order index, 0 <= site < volume. Link (mu, x) goes from x to x + mu and has the index
-// mu * volume + site: a link field is [mu, ..., y, x].
+// Arrays are [..., t, z, y, x] in C order. Direction mu = 0 is x and moves along the LAST axis; direction mu moves
+// along axis dims - 1 - mu. A site is its C-order index, 0 <= site < volume. Link (mu, x) goes from x to x + mu and has
+// the index mu * volume + site: a link field is [mu, ..., y, x].
 #pragma once
 
 #include <cstdint>
@@ -50,9 +50,9 @@ struct PathStep {
 };
 using Path = std::vector<PathStep>;
 
-// The boundary of the `width` x `height` rectangle in the (mu, nu) plane whose lower left corner is `site`: `width` links along
-// +mu first, then +nu, -mu, -nu. Rectangle(lattice, x, mu, nu, 1, 1) is the plaquette
-// theta_P = theta_mu(x) + theta_nu(x + mu) - theta_mu(x + nu) - theta_nu(x).
+// The boundary of the `width` x `height` rectangle in the (mu, nu) plane whose lower left corner is `site`: `width`
+// links along +mu first, then +nu, -mu, -nu. Rectangle(lattice, x, mu, nu, 1, 1) is the plaquette theta_P = theta_mu(x)
+// + theta_nu(x + mu) - theta_mu(x + nu) - theta_nu(x).
 Path Rectangle(const Lattice& lattice, int64_t site, int mu, int nu, int64_t width, int64_t height);
 
 }  // namespace haarflow

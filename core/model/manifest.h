@@ -23,15 +23,16 @@ constexpr uint64_t kMaxVersion = std::numeric_limits<uint32_t>::max();
 struct Manifest {
   std::string model;
   uint64_t version = 0;
-  Digest digest;         // SHA-256 over the stored bytes: spec.txtpb, then weights.safetensors, each preceded by its length (8 bytes LE)
+  Digest digest;  // SHA-256 over the stored bytes: spec.txtpb, then weights.safetensors, each preceded by its length (8
+                  // bytes LE)
   Digest spec_digest;
   Digest weights_digest;
   uint64_t spec_bytes = 0;
   uint64_t weights_bytes = 0;
-  std::string target;    // CanonicalTarget
+  std::string target;  // CanonicalTarget
   Digest target_digest;
   v1::ModelCard card;
-  std::string job;       // the job, attempt and fence that made it; empty for a trainer run by hand
+  std::string job;  // the job, attempt and fence that made it; empty for a trainer run by hand
   uint64_t attempt = 0;
   uint64_t fence = 0;
 };
@@ -46,8 +47,9 @@ struct ModelIndex {
 // Manifest::digest of these stored bytes.
 Digest ModelDigest(const std::string& spec_text, const std::string& weights);
 
-// The files' text and back. Both end in the SHA-256 of their own bytes ("sealed"); parsing refuses, with DATA_LOSS, any altered byte,
-// duplicate or unknown members, and numbers out of range. FormatManifest: INVALID_ARGUMENT when the card is no JSON (not UTF-8).
+// The files' text and back. Both end in the SHA-256 of their own bytes ("sealed"); parsing refuses, with DATA_LOSS, any
+// altered byte, duplicate or unknown members, and numbers out of range. FormatManifest: INVALID_ARGUMENT when the card
+// is no JSON (not UTF-8).
 absl::StatusOr<std::string> FormatManifest(const Manifest& manifest);
 absl::StatusOr<Manifest> ParseManifest(const std::string& text);
 std::string FormatIndex(const ModelIndex& index, const std::string& model);

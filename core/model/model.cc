@@ -15,15 +15,18 @@ absl::StatusOr<const void*> Find(const TensorMap& weights, const std::string& na
                                  const std::vector<int64_t>& shape) {
   const auto it = weights.find(name);
   if (it == weights.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("the weights lack tensor '", name, "'; they belong to another spec"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the weights lack tensor '", name, "'; they belong to another spec"));
   }
   if (it->second.type != type) {
     return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' is not ",
-                                                   type == Tensor::Type::kFloat64 ? "F64" : "F32", " as the spec's precision says"));
+                                                   type == Tensor::Type::kFloat64 ? "F64" : "F32",
+                                                   " as the spec's precision says"));
   }
   if (it->second.shape != shape) {
-    return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' has shape [", absl::StrJoin(it->second.shape, ", "),
-                                                   "], the spec asks for [", absl::StrJoin(shape, ", "), "]"));
+    return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' has shape [",
+                                                   absl::StrJoin(it->second.shape, ", "), "], the spec asks for [",
+                                                   absl::StrJoin(shape, ", "), "]"));
   }
   return it->second.bytes.data();
 }
@@ -41,8 +44,8 @@ class FlowView {
         ASSIGN_OR_RETURN(const void* weight,
                          Find(weights, s.name + ".weight", type, {s.kernel_taps, s.in_channels, s.out_channels}));
         ASSIGN_OR_RETURN(const void* bias, Find(weights, s.name + ".bias", type, {s.out_channels}));
-        stages.push_back({s.sites, s.out_channels, s.rows_per_tap, s.weight_blocks, s.tap_begin.data(), s.tap_input.data(),
-                          s.tap_weight.data(), weight, bias, s.activation});
+        stages.push_back({s.sites, s.out_channels, s.rows_per_tap, s.weight_blocks, s.tap_begin.data(),
+                          s.tap_input.data(), s.tap_weight.data(), weight, bias, s.activation});
         view.parameters_ += (int64_t{s.kernel_taps} * s.in_channels + 1) * s.out_channels;
         used += 2;
       }
@@ -53,8 +56,9 @@ class FlowView {
     for (size_t i = 0; i < plan.layers.size(); ++i) {
       const U1LayerPlan& layer = plan.layers[i];
       view.layers_.push_back({static_cast<int32_t>(layer.active_links.size()), layer.active_links.data(),
-                              layer.active_loops.View(), layer.features.View(), static_cast<int32_t>(view.stages_[i].size()),
-                              view.stages_[i].data(), layer.map, layer.pieces, layer.double_network ? 1 : 0});
+                              layer.active_loops.View(), layer.features.View(),
+                              static_cast<int32_t>(view.stages_[i].size()), view.stages_[i].data(), layer.map,
+                              layer.pieces, layer.double_network ? 1 : 0});
     }
     view.links_ = plan.lattice.links();
     view.plaquettes_ = plan.plaquettes.View();
@@ -99,7 +103,8 @@ std::string Model::numerics_class() const { return kernels_.numerics; }
 
 absl::Status Model::KernelError(int32_t code, const std::string& what) const {
   if (code == HF_OK) return absl::OkStatus();
-  const std::string message = absl::StrCat("model ", spec_.name(), ", ", what, " on ", kernels_.numerics, ": ", kernels_.last_error());
+  const std::string message =
+      absl::StrCat("model ", spec_.name(), ", ", what, " on ", kernels_.numerics, ": ", kernels_.last_error());
   switch (code) {
     case HF_INVALID:
       return absl::InvalidArgumentError(message);
@@ -115,8 +120,8 @@ namespace {
 absl::Status CheckSameFields(const v1::Target& target, const Lattice& lattice, const std::string& model) {
   ASSIGN_OR_RETURN(const Lattice asked, LatticeOf(target));
   if (target.has_u1_wilson() && asked == lattice) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ", model, " (U(1) links on ",
-                                                 lattice.ToString(), ")"));
+  return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
+                                                 model, " (U(1) links on ", lattice.ToString(), ")"));
 }
 
 }  // namespace
@@ -128,15 +133,15 @@ absl::Status Model::Draw(const v1::Target& target, absl::Span<const uint64_t> se
     return absl::InvalidArgumentError(absl::StrCat(seed.size(), " seeds for ", index.size(), " indices"));
   }
   out->Resize(static_cast<int64_t>(index.size()), lattice_.links());
-  return KernelError(kernels_.flow_draw(flow_, out->n, seed.data(), index.data(), target.u1_wilson().beta(), out->field.data(),
-                                        out->log_q.data(), out->action.data(), nullptr),
+  return KernelError(kernels_.flow_draw(flow_, out->n, seed.data(), index.data(), target.u1_wilson().beta(),
+                                        out->field.data(), out->log_q.data(), out->action.data(), nullptr),
                      "drawing");
 }
 
 absl::Status Model::Density(const v1::Target& target, Proposals* out) const {
   RETURN_IF_ERROR(CheckSameFields(target, lattice_, spec_.name()));
-  return KernelError(kernels_.flow_density(flow_, out->n, out->field.data(), target.u1_wilson().beta(), out->log_q.data(),
-                                           out->action.data(), nullptr),
+  return KernelError(kernels_.flow_density(flow_, out->n, out->field.data(), target.u1_wilson().beta(),
+                                           out->log_q.data(), out->action.data(), nullptr),
                      "inverting");
 }
 

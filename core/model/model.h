@@ -14,8 +14,8 @@ namespace haarflow {
 // Immutable and thread-safe. Owns a flow of a kernel module.
 class Model final : public Sampler {
  public:
-  // INVALID_ARGUMENT when the weights' names, types or shapes are not those that the spec asks for (the tensor is named).
-  // `kernels` must outlive the model: CpuKernels() or a loaded module; `device` is the module's device number.
+  // INVALID_ARGUMENT when the weights' names, types or shapes are not those that the spec asks for (the tensor is
+  // named). `kernels` must outlive the model: CpuKernels() or a loaded module; `device` is the module's device number.
   static absl::StatusOr<std::shared_ptr<const Model>> Create(const v1::ModelSpec& spec, const TensorMap& weights,
                                                              const hf_kernels& kernels, int device);
   ~Model() override;

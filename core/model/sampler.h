@@ -1,4 +1,5 @@
-// The seam between what draws proposals and what makes them exact: the server and the estimators know this interface alone.
+// The seam between what draws proposals and what makes them exact: the server and the estimators know this interface
+// alone.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +16,10 @@ namespace haarflow {
 // n proposals. Reused between calls: resized, never shrunk.
 struct Proposals {
   int64_t n = 0;
-  int64_t links = 0;            // doubles per configuration
-  std::vector<double> field;    // [n][mu, ..., y, x], angles in [-pi, pi)
-  std::vector<double> log_q;    // [n]
-  std::vector<double> action;   // [n]
+  int64_t links = 0;           // doubles per configuration
+  std::vector<double> field;   // [n][mu, ..., y, x], angles in [-pi, pi)
+  std::vector<double> log_q;   // [n]
+  std::vector<double> action;  // [n]
 
   double LogWeight(int64_t i) const { return -action[i] - log_q[i]; }
   const double* Field(int64_t i) const { return field.data() + i * links; }
@@ -34,8 +35,8 @@ class Sampler {
   virtual const v1::Target& target() const = 0;
   // Bits are promised within one class.
   virtual std::string numerics_class() const = 0;
-  // Proposals (seed[i], index[i]) with the action of `target`, which must have this sampler's lattice. INVALID_ARGUMENT otherwise,
-  // UNAVAILABLE when the device failed.
+  // Proposals (seed[i], index[i]) with the action of `target`, which must have this sampler's lattice. INVALID_ARGUMENT
+  // otherwise, UNAVAILABLE when the device failed.
   virtual absl::Status Draw(const v1::Target& target, absl::Span<const uint64_t> seed, absl::Span<const uint64_t> index,
                             Proposals* out) const = 0;
 };

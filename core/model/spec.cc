@@ -262,10 +262,12 @@ absl::Status CheckMap(const v1::CircleMap& map, const std::string& path) {
 // Displacements belong to aligned features; anywhere else they would be silently ignored.
 absl::Status CheckAlignment(const v1::LoopShape& loop, bool is_feature, int64_t max_offset, const std::string& path) {
   if (!is_feature && loop.aligned()) return Bad(path, ".aligned is set, but only features can be aligned");
-  const std::pair<const char*, int64_t> offsets[] = {{".offset_along", loop.offset_along()}, {".offset_across", loop.offset_across()}};
+  const std::pair<const char*, int64_t> offsets[] = {{".offset_along", loop.offset_along()},
+                                                     {".offset_across", loop.offset_across()}};
   for (const auto& [name, offset] : offsets) {
     if (offset != 0 && !loop.aligned()) return Bad(path, name, " is ", offset, " without aligned: true");
-    if (std::abs(offset) >= max_offset) return Bad(path, name, " is ", offset, "; displacements are below the extent ", max_offset);
+    if (std::abs(offset) >= max_offset)
+      return Bad(path, name, " is ", offset, "; displacements are below the extent ", max_offset);
   }
   return absl::OkStatus();
 }

@@ -8,8 +8,6 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
-#include <initializer_list>
-#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 

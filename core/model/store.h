@@ -1,12 +1,13 @@
 // The model store on disk. Layout and crash safety: core/model/README.md.
 //
 //   DIR/index.json                                              reserved for a later release
-//   DIR/<model>/index.json                                      {generation, versions: {N: digest}, aliases: {champion: N}}
-//   DIR/<model>/<version>/{spec.txtpb, weights.safetensors, manifest.json}
+//   DIR/<model>/index.json                                      {generation, versions: {N: digest}, aliases: {champion:
+//   N}} DIR/<model>/<version>/{spec.txtpb, weights.safetensors, manifest.json}
 //
-// Publishing: temporary directory on the same filesystem, every file fsynced, manifest last, rename, fsync of the parent; then the
-// index is replaced by rename. Readers believe index and manifests, never a directory listing or an mtime; a version that does not
-// verify (any digest or length differs, spec does not validate, weights do not parse) is refused with DATA_LOSS.
+// Publishing: temporary directory on the same filesystem, every file fsynced, manifest last, rename, fsync of the
+// parent; then the index is replaced by rename. Readers believe index and manifests, never a directory listing or an
+// mtime; a version that does not verify (any digest or length differs, spec does not validate, weights do not parse) is
+// refused with DATA_LOSS.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,8 @@ struct StoredModel {
   TensorMap weights;
 };
 
-// A directory of models. Holds no file open and no state but its path: cheap to copy. Safe from many threads and processes at once:
-// readers never wait, publications of one model exclude each other.
+// A directory of models. Holds no file open and no state but its path: cheap to copy. Safe from many threads and
+// processes at once: readers never wait, publications of one model exclude each other.
 class ModelStore {
  public:
   // The directory must exist, except for Create, which makes it.
@@ -48,14 +49,16 @@ class ModelStore {
   // "name" (champion) or "name/version".
   absl::StatusOr<StoredModel> LoadByReference(const std::string& reference) const;
 
-  // Writes the next version of spec.name and makes it champion when asked. Verifies what it wrote before the index names it. A left-over
-  // of an interrupted publication is never overwritten and never believed. INVALID_ARGUMENT for a spec that does not validate,
-  // UNAVAILABLE when another publication of this model holds its lock file (or a crash left it: the message says what to remove),
-  // DATA_LOSS when the present index does not verify. A failed call has changed nothing that a reader sees, except when only the
-  // very last fsync failed: then the new index may already be there.
+  // Writes the next version of spec.name and makes it champion when asked. Verifies what it wrote before the index
+  // names it. A left-over of an interrupted publication is never overwritten and never believed. INVALID_ARGUMENT for a
+  // spec that does not validate, UNAVAILABLE when another publication of this model holds its lock file (or a crash
+  // left it: the message says what to remove), DATA_LOSS when the present index does not verify. A failed call has
+  // changed nothing that a reader sees, except when only the very last fsync failed: then the new index may already be
+  // there.
   absl::StatusOr<Manifest> Publish(const std::string& spec_text, const TensorMap& weights, const v1::ModelCard& card,
                                    bool make_champion);
-  // Makes `alias` ("champion", "candidate", ...) name `version`, which is verified first. Errors as for Load and Publish.
+  // Makes `alias` ("champion", "candidate", ...) name `version`, which is verified first. Errors as for Load and
+  // Publish.
   absl::Status SetAlias(const std::string& model, const std::string& alias, uint64_t version);
 
  private:

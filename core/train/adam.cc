@@ -4,7 +4,8 @@
 
 namespace haarflow {
 
-void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, AdamState* state, std::vector<double>* parameters) {
+void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, AdamState* state,
+              std::vector<double>* parameters) {
   state->m.resize(gradient.size());
   state->v.resize(gradient.size());
   ++state->steps;

@@ -20,7 +20,8 @@ struct AdamOptions {
   double epsilon = 1e-8;
 };
 
-void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, AdamState* state, std::vector<double>* parameters);
+void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, AdamState* state,
+              std::vector<double>* parameters);
 
 // Scales `gradient` down to global norm `limit` (0: never) and returns the norm it had.
 double ClipNorm(double limit, std::vector<double>* gradient);

@@ -85,8 +85,8 @@ class FusedGradient final : public GradientSource {
       for (const StagePlan& stage : layer.stages) {
         tables.push_back(MakeTables(stage, inputs));
         const size_t size = static_cast<size_t>(stage.weight_blocks) * stage.rows_per_tap * stage.out_channels;
-        weights.push_back({std::vector<double>(size), std::vector<double>(size), std::vector<double>(stage.out_channels),
-                           std::vector<double>(stage.rows_per_tap)});
+        weights.push_back({std::vector<double>(size), std::vector<double>(size),
+                           std::vector<double>(stage.out_channels), std::vector<double>(stage.rows_per_tap)});
         inputs = stage.sites;
       }
     }
@@ -144,20 +144,35 @@ class FusedGradient final : public GradientSource {
               {{stage.sites, stage.out_channels, stage.rows_per_tap, stage.weight_blocks, stage.tap_begin.data(),
                 stage.tap_input.data(), stage.tap_weight.data(), w.weights.data(), w.bias.data(), stage.activation},
                {t.inputs, stage.rows_per_tap, stage.out_channels, stage.weight_blocks, t.transposed_begin.data(),
-                t.transposed_input.data(), t.transposed_weight.data(), w.transposed.data(), w.zero_bias.data(), HF_ACTIVATION_NONE},
-               t.by_weight_begin.data(), t.by_weight_site.data(), t.by_weight_input.data(), gradient.data() + blocks[block].offset,
-               gradient.data() + blocks[block + 1].offset, before, output});
+                t.transposed_input.data(), t.transposed_weight.data(), w.transposed.data(), w.zero_bias.data(),
+                HF_ACTIVATION_NONE},
+               t.by_weight_begin.data(),
+               t.by_weight_site.data(),
+               t.by_weight_input.data(),
+               gradient.data() + blocks[block].offset,
+               gradient.data() + blocks[block + 1].offset,
+               before,
+               output});
           block += 2;
         }
         couplings.push_back({active, layer.active_links.data(), layer.active_loops.View(), layer.features.View(),
                              static_cast<int32_t>(layer.stages.size()), nullptr, layer.map, layer.pieces,
                              layer.double_network ? 1 : 0});
-        layers.push_back({&couplings[l], stages[l].data(), Scratch(2 * layer.features.size() * kTile), Scratch(active * kTile),
-                          Scratch(active * kTile)});
+        layers.push_back({&couplings[l], stages[l].data(), Scratch(2 * layer.features.size() * kTile),
+                          Scratch(active * kTile), Scratch(active * kTile)});
       }
-      tile = {static_cast<int32_t>(plan.lattice.links()), static_cast<int32_t>(layers.size()), layers.data(),
-              plan.plaquettes.View(), 0, false, 0, Scratch(links), Scratch(links), Scratch(links),
-              {Scratch(max_rows * kTile), Scratch(max_rows * kTile)}, Scratch(max_parameters * kTile)};
+      tile = {static_cast<int32_t>(plan.lattice.links()),
+              static_cast<int32_t>(layers.size()),
+              layers.data(),
+              plan.plaquettes.View(),
+              0,
+              false,
+              0,
+              Scratch(links),
+              Scratch(links),
+              Scratch(links),
+              {Scratch(max_rows * kTile), Scratch(max_rows * kTile)},
+              Scratch(max_parameters * kTile)};
     }
 
     // Tiles first, first + step, ... of the batch.
@@ -219,11 +234,13 @@ class FusedGradient final : public GradientSource {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GradientSource>> MakeFusedGradient(const U1FlowPlan& plan, int threads) {
-  if (threads < 1 || threads > 1024) return absl::InvalidArgumentError(absl::StrCat(threads, " threads; 1..1024 are possible"));
+  if (threads < 1 || threads > 1024)
+    return absl::InvalidArgumentError(absl::StrCat(threads, " threads; 1..1024 are possible"));
   try {
     return std::make_unique<FusedGradient>(plan, threads);
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("not enough memory for the training workspace; use a smaller lattice or fewer layers");
+    return absl::ResourceExhaustedError(
+        "not enough memory for the training workspace; use a smaller lattice or fewer layers");
   }
 }
 

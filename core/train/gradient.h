@@ -1,5 +1,6 @@
-// Gradients of the reverse Kullback-Leibler divergence E_q[log q + S] with respect to a flow's parameters: the interface, and the fused
-// CPU kernels behind it (the LibTorch implementation, an independent one, is core/train/torch_gradient.h).
+// Gradients of the reverse Kullback-Leibler divergence E_q[log q + S] with respect to a flow's parameters: the
+// interface, and the fused CPU kernels behind it (the LibTorch implementation, an independent one, is
+// core/train/torch_gradient.h).
 #pragma once
 
 #include <memory>
@@ -29,8 +30,8 @@ class GradientSource {
  public:
   virtual ~GradientSource() = default;
   // Draws the batch with `parameters`, and overwrites `gradient` (same size) with that of mean(log q + S).
-  virtual absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch, std::vector<double>* gradient,
-                                BatchResult* result) = 0;
+  virtual absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch,
+                                std::vector<double>* gradient, BatchResult* result) = 0;
 };
 
 // Runs on `threads` threads. Deterministic for a given number of threads: partial sums are added in a fixed order.

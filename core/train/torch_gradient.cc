@@ -53,10 +53,11 @@ class TorchGradient final : public GradientSource {
     double* p = prior.data_ptr<double>();
     for (int64_t link = 0; link < links_; ++link) {
       for (int64_t i = 0; i < batch.n; ++i) {
-        p[link * batch.n + i] = (UniformNoise(batch.seed, NoisePurpose::kTraining, batch.first_index + static_cast<uint64_t>(i),
-                                              static_cast<uint32_t>(link)) -
-                                 0.5) *
-                                2 * std::numbers::pi;
+        p[link * batch.n + i] =
+            (UniformNoise(batch.seed, NoisePurpose::kTraining, batch.first_index + static_cast<uint64_t>(i),
+                          static_cast<uint32_t>(link)) -
+             0.5) *
+            2 * std::numbers::pi;
       }
     }
     return prior;
@@ -79,6 +80,8 @@ class TorchGradient final : public GradientSource {
 
 }  // namespace
 
-std::unique_ptr<GradientSource> MakeTorchGradient(const U1FlowPlan& plan) { return std::make_unique<TorchGradient>(plan); }
+std::unique_ptr<GradientSource> MakeTorchGradient(const U1FlowPlan& plan) {
+  return std::make_unique<TorchGradient>(plan);
+}
 
 }  // namespace haarflow

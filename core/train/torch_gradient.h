@@ -1,5 +1,6 @@
-// The gradients of core/train/gradient.h by LibTorch's automatic differentiation: slower, and written independently of the fused kernels.
-// The path gradient is computed the other way round too: the score comes from differentiating the inverse map.
+// The gradients of core/train/gradient.h by LibTorch's automatic differentiation: slower, and written independently of
+// the fused kernels. The path gradient is computed the other way round too: the score comes from differentiating the
+// inverse map.
 #pragma once
 
 #include "core/train/gradient.h"

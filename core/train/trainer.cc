@@ -20,7 +20,9 @@ namespace haarflow {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-double SecondsSince(SteadyClock::time_point start) { return std::chrono::duration<double>(SteadyClock::now() - start).count(); }
+double SecondsSince(SteadyClock::time_point start) {
+  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
 
 constexpr uint64_t kMaxStateBytes = uint64_t{8} << 30;
 constexpr uint64_t kGuardWindow = 100;  // steps
@@ -53,7 +55,8 @@ absl::StatusOr<std::vector<double>> TakeDoubles(const TensorMap& tensors, const 
   if (it == tensors.end()) return absl::DataLossError(absl::StrCat("the training state lacks '", name, "'"));
   ASSIGN_OR_RETURN(std::vector<double> values, it->second.ToDoubles());
   if (values.size() != size) {
-    return absl::DataLossError(absl::StrCat("the training state's '", name, "' has ", values.size(), " numbers instead of ", size));
+    return absl::DataLossError(
+        absl::StrCat("the training state's '", name, "' has ", values.size(), " numbers instead of ", size));
   }
   return values;
 }
@@ -64,11 +67,13 @@ Trainer::Trainer(v1::ModelSpec spec, U1FlowPlan plan, TrainerOptions options)
     : spec_(std::move(spec)), plan_(std::move(plan)), layout_(plan_), options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const std::string& spec_text, const TrainerOptions& options,
-                                                         const TensorMap* start, std::unique_ptr<GradientSource> gradient) {
+                                                         const TensorMap* start,
+                                                         std::unique_ptr<GradientSource> gradient) {
   ASSIGN_OR_RETURN(v1::ModelSpec spec, ParseSpec(spec_text));
   for (const auto& phase : spec.training().phases()) {
     if (phase.batch() % 16 != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("training.phases: batch ", phase.batch(), " is not a multiple of 16"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("training.phases: batch ", phase.batch(), " is not a multiple of 16"));
     }
   }
   ASSIGN_OR_RETURN(U1FlowPlan plan, PlanU1Flow(spec));
@@ -117,7 +122,8 @@ absl::Status Trainer::Run() {
       }
       if (!go_on || out_of_time) {
         ++step_;
-        return go_on ? absl::OkStatus() : absl::CancelledError(absl::StrCat("stopped after step ", step_, " of ", total));
+        return go_on ? absl::OkStatus()
+                     : absl::CancelledError(absl::StrCat("stopped after step ", step_, " of ", total));
       }
     }
     first_of_phase += phase.steps();
@@ -138,7 +144,8 @@ absl::Status Trainer::Step(const v1::TrainingPhase& phase, uint64_t step_in_phas
   next_index_ += phase.batch();
   RETURN_IF_ERROR(CheckGuards(result));
   const double norm = ClipNorm(phase.clip_norm(), &gradient);
-  if (!std::isfinite(norm)) return absl::AbortedError("the gradient is not finite; lower the learning rate or set clip_norm");
+  if (!std::isfinite(norm))
+    return absl::AbortedError("the gradient is not finite; lower the learning rate or set clip_norm");
   AdamOptions adam;
   adam.learning_rate = LearningRate(phase, step_in_phase);
   if (phase.adam_beta1() > 0) adam.beta1 = phase.adam_beta1();
@@ -154,7 +161,8 @@ absl::Status Trainer::CheckGuards(const BatchResult& batch) {
   for (size_t i = 0; i < batch.log_q.size(); ++i) {
     const double log_w = -batch.log_q[i] - batch.action[i];
     if (!std::isfinite(log_w)) {
-      return absl::AbortedError(absl::StrCat("log w of sample ", i, " is ", log_w, "; lower the learning rate or set clip_norm"));
+      return absl::AbortedError(
+          absl::StrCat("log w of sample ", i, " is ", log_w, "; lower the learning rate or set clip_norm"));
     }
     weights.Add(log_w);
     mean += log_w / n;
@@ -174,7 +182,8 @@ absl::Status Trainer::CheckGuards(const BatchResult& batch) {
   window_samples_ += batch.log_q.size();
   if (++window_steps_ < kGuardWindow) return absl::OkStatus();
   const double loss = window_loss_ / static_cast<double>(window_steps_);
-  const double sigma = std::sqrt(window_variance_ / static_cast<double>(window_steps_) / static_cast<double>(window_samples_));
+  const double sigma =
+      std::sqrt(window_variance_ / static_cast<double>(window_steps_) / static_cast<double>(window_samples_));
   window_loss_ = window_variance_ = 0;
   window_samples_ = window_steps_ = 0;
   const auto exact = ExactLogZ(spec_.target());
@@ -188,9 +197,10 @@ absl::Status Trainer::CheckGuards(const BatchResult& batch) {
 TensorMap Trainer::Weights() const {
   TensorMap tensors;
   for (const ParameterBlock& block : layout_.blocks()) {
-    const std::vector<double> values(parameters_.begin() + block.offset, parameters_.begin() + block.offset + block.size);
-    tensors[block.name] =
-        Tensor::FromDoubles(block.double_network ? Tensor::Type::kFloat64 : Tensor::Type::kFloat32, block.shape, values);
+    const std::vector<double> values(parameters_.begin() + block.offset,
+                                     parameters_.begin() + block.offset + block.size);
+    tensors[block.name] = Tensor::FromDoubles(block.double_network ? Tensor::Type::kFloat64 : Tensor::Type::kFloat32,
+                                              block.shape, values);
   }
   return tensors;
 }
@@ -199,8 +209,8 @@ absl::Status Trainer::UseWeights(const TensorMap& weights) {
   for (const ParameterBlock& block : layout_.blocks()) {
     const auto it = weights.find(block.name);
     if (it == weights.end() || it->second.shape != block.shape) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("training.start_from: tensor '", block.name, "' is missing or has another shape; the layers must be the same"));
+      return absl::InvalidArgumentError(absl::StrCat("training.start_from: tensor '", block.name,
+                                                     "' is missing or has another shape; the layers must be the same"));
     }
     ASSIGN_OR_RETURN(const std::vector<double> values, it->second.ToDoubles());
     std::copy(values.begin(), values.end(), parameters_.begin() + block.offset);
@@ -215,10 +225,12 @@ absl::Status Trainer::SaveState() const {
   tensors["adam.m"] = Doubles(adam_.m);
   tensors["adam.v"] = Doubles(adam_.v);
   // Counters below 2^53 are exact as float64.
-  tensors["counters"] = Doubles({static_cast<double>(step_), static_cast<double>(next_index_), static_cast<double>(adam_.steps),
-                                 seconds_, first_variance_, window_loss_, window_variance_, static_cast<double>(window_samples_),
-                                 static_cast<double>(window_steps_), progress_.ess});
-  return WriteFileAtomically(options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-1"}}));
+  tensors["counters"] =
+      Doubles({static_cast<double>(step_), static_cast<double>(next_index_), static_cast<double>(adam_.steps), seconds_,
+               first_variance_, window_loss_, window_variance_, static_cast<double>(window_samples_),
+               static_cast<double>(window_steps_), progress_.ess});
+  return WriteFileAtomically(
+      options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-1"}}));
 }
 
 absl::Status Trainer::LoadState() {
@@ -229,8 +241,8 @@ absl::Status Trainer::LoadState() {
   StringMap metadata;
   ASSIGN_OR_RETURN(const TensorMap tensors, ReadSafetensors(*bytes, &metadata));
   if (metadata["format"] != "training-state-1" || metadata["spec_sha256"] != spec_digest_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(options_.state_file, " is the state of another spec; remove it, or train with the spec that it belongs to"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        options_.state_file, " is the state of another spec; remove it, or train with the spec that it belongs to"));
   }
   const size_t n = parameters_.size();
   ASSIGN_OR_RETURN(parameters_, TakeDoubles(tensors, "parameters", n));
@@ -297,8 +309,8 @@ double EssError(const std::vector<double>& log_weight) {
 
 }  // namespace
 
-absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples, uint64_t seed,
-                                            int threads) {
+absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
+                                            uint64_t seed, int threads) {
   ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));
   ASSIGN_OR_RETURN(const std::vector<double> log_weight, DrawLogWeights(*model, samples, seed, threads));
   MetropolisChain chain(seed, 0, 0);

@@ -1,7 +1,8 @@
 // The training loop: reverse KL by Adam over the phases of a spec's TrainingPlan, with guards and resumable state.
 //
-// Everything random is addressed by (training seed, sample index), so a resumed run continues the very sequence: after a kill and a
-// resume, parameters and optimiser state equal those of an unbroken run bit for bit (same number of threads).
+// Everything random is addressed by (training seed, sample index), so a resumed run continues the very sequence: after
+// a kill and a resume, parameters and optimiser state equal those of an unbroken run bit for bit (same number of
+// threads).
 #pragma once
 
 #include <functional>
@@ -17,10 +18,10 @@
 namespace haarflow {
 
 struct TrainingProgress {
-  uint64_t step = 0;         // over all phases
+  uint64_t step = 0;  // over all phases
   uint64_t total_steps = 0;
-  double loss = 0;           // mean(log q + S) of the last batch
-  double ess = 0;            // of the weights of recent batches (exponential average); noisy and no quality claim
+  double loss = 0;  // mean(log q + S) of the last batch
+  double ess = 0;   // of the weights of recent batches (exponential average); noisy and no quality claim
   double steps_per_second = 0;
   double seconds_left = 0;
 };
@@ -38,14 +39,15 @@ struct TrainerOptions {
 
 class Trainer {
  public:
-  // A new model, or `start` = weights of another model with the same tensors. Resumes from options.state_file if it exists.
-  // `gradient`: where gradients come from; the fused CPU kernels when null.
+  // A new model, or `start` = weights of another model with the same tensors. Resumes from options.state_file if it
+  // exists. `gradient`: where gradients come from; the fused CPU kernels when null.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const std::string& spec_text, const TrainerOptions& options,
                                                          const TensorMap* start = nullptr,
                                                          std::unique_ptr<GradientSource> gradient = nullptr);
 
-  // Runs to the end of the plan. ABORTED by a guard: NaN, log-weight variance exploding, or a mean loss below -log Z where that is
-  // known (the optimiser lives on a wrong density); CANCELLED by on_progress or max_seconds == reached is OK.
+  // Runs to the end of the plan. ABORTED by a guard: NaN, log-weight variance exploding, or a mean loss below -log Z
+  // where that is known (the optimiser lives on a wrong density); CANCELLED by on_progress or max_seconds == reached is
+  // OK.
   absl::Status Run();
 
   const v1::ModelSpec& spec() const { return spec_; }
@@ -78,15 +80,15 @@ class Trainer {
   TrainingProgress progress_;
   // Guards.
   double first_variance_ = -1;
-  double window_loss_ = 0;      // sums over the current window of steps
+  double window_loss_ = 0;  // sums over the current window of steps
   double window_variance_ = 0;
   uint64_t window_samples_ = 0;
   uint64_t window_steps_ = 0;
 };
 
-// Quality on `samples` fresh proposals of the served map: ESS with a jackknife error, log Z, acceptance of a Metropolis chain over them.
-// `beta` and lattice are those of the spec.
-absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples, uint64_t seed,
-                                            int threads);
+// Quality on `samples` fresh proposals of the served map: ESS with a jackknife error, log Z, acceptance of a Metropolis
+// chain over them. `beta` and lattice are those of the spec.
+absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
+                                            uint64_t seed, int threads);
 
 }  // namespace haarflow

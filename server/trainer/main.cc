@@ -1,4 +1,5 @@
-// haarflow-trainer: makes models. `train SPEC --store DIR` trains a spec's plan, evaluates the result on fresh samples and publishes it.
+// haarflow-trainer: makes models. `train SPEC --store DIR` trains a spec's plan, evaluates the result on fresh samples
+// and publishes it.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -28,7 +29,8 @@ void OnSignal(int) { interrupted = true; }
 
 std::string Duration(double seconds) {
   const auto s = static_cast<int64_t>(seconds);
-  return s >= 3600 ? absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) : absl::StrFormat("%d:%02d", s / 60, s % 60);
+  return s >= 3600 ? absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60)
+                   : absl::StrFormat("%d:%02d", s / 60, s % 60);
 }
 
 // One line, rewritten on a terminal, printed every ten seconds elsewhere.
@@ -45,9 +47,9 @@ class ProgressLine {
       const int filled = static_cast<int>(24 * fraction);
       bar = absl::StrFormat("[%s%s] ", std::string(filled, '#'), std::string(24 - filled, '.'));
     }
-    absl::FPrintF(stderr, "%s%s%3.0f%%  step %d/%d  ESS %.3f  loss %.4f  %.1f steps/s  %s left%s", terminal ? "\r\033[K" : "", bar,
-                  100 * fraction, p.step, p.total_steps, p.ess, p.loss, p.steps_per_second, Duration(p.seconds_left),
-                  terminal && p.step != p.total_steps ? "" : "\n");
+    absl::FPrintF(stderr, "%s%s%3.0f%%  step %d/%d  ESS %.3f  loss %.4f  %.1f steps/s  %s left%s",
+                  terminal ? "\r\033[K" : "", bar, 100 * fraction, p.step, p.total_steps, p.ess, p.loss,
+                  p.steps_per_second, Duration(p.seconds_left), terminal && p.step != p.total_steps ? "" : "\n");
     std::fflush(stderr);
   }
 
@@ -81,22 +83,25 @@ absl::Status Train(const TrainArguments& args) {
   TensorMap start;
   if (!spec.training().start_from().empty()) {
     ASSIGN_OR_RETURN(StoredModel parent, store.LoadByReference(spec.training().start_from()));
-    lineage = absl::StrCat(parent.manifest.model, "/", parent.manifest.version, " sha256:", parent.manifest.digest.Hex());
+    lineage =
+        absl::StrCat(parent.manifest.model, "/", parent.manifest.version, " sha256:", parent.manifest.digest.Hex());
     start = std::move(parent.weights);
   }
   TrainerOptions options;
   options.threads = args.threads;
   options.max_seconds = args.max_seconds;
-  options.state_file = args.state_file.empty() ? absl::StrCat(args.store, "/.training-", spec.name(), ".safetensors") : args.state_file;
+  options.state_file =
+      args.state_file.empty() ? absl::StrCat(args.store, "/.training-", spec.name(), ".safetensors") : args.state_file;
   ProgressLine line;
   options.on_progress = [&line](const TrainingProgress& p) {
     line.Show(p);
     return !interrupted;
   };
   ASSIGN_OR_RETURN(auto trainer, Trainer::Create(text, options, start.empty() ? nullptr : &start));
-  absl::FPrintF(stderr, "%s: %s, %d parameters, %d threads%s\n", spec.name(), DescribeTarget(spec.target()),
-                trainer->parameters().size(), args.threads,
-                trainer->steps_done() > 0 ? absl::StrCat(", resuming after step ", trainer->steps_done()) : std::string());
+  absl::FPrintF(
+      stderr, "%s: %s, %d parameters, %d threads%s\n", spec.name(), DescribeTarget(spec.target()),
+      trainer->parameters().size(), args.threads,
+      trainer->steps_done() > 0 ? absl::StrCat(", resuming after step ", trainer->steps_done()) : std::string());
   if (absl::Status status = trainer->Run(); !status.ok()) {
     return absl::IsCancelled(status) ? Annotate(status, "interrupted; the same command resumes") : status;
   }
@@ -111,9 +116,9 @@ absl::Status Train(const TrainArguments& args) {
   ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(text, trainer->Weights(), card, !args.keep_champion));
   ::unlink(options.state_file.c_str());
   absl::PrintF("published %s/%d  sha256:%s\n", manifest.model, manifest.version, manifest.digest.Hex());
-  absl::PrintF("ESS %.4f +- %.4f  acceptance %.4f  log Z %.5f +- %.5f  (%d fresh samples; %s of training)\n", card.quality().ess(),
-               card.quality().ess_error(), card.quality().acceptance(), card.log_z(), card.log_z_error(), samples,
-               Duration(trainer->seconds()));
+  absl::PrintF("ESS %.4f +- %.4f  acceptance %.4f  log Z %.5f +- %.5f  (%d fresh samples; %s of training)\n",
+               card.quality().ess(), card.quality().ess_error(), card.quality().acceptance(), card.log_z(),
+               card.log_z_error(), samples, Duration(trainer->seconds()));
   return absl::OkStatus();
 }
 
@@ -123,8 +128,9 @@ absl::Status Check(const std::string& spec_file) {
   ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec));
   int64_t updates = 0;
   for (const U1LayerPlan& layer : plan.layers) updates += static_cast<int64_t>(layer.active_links.size());
-  absl::PrintF("%s: %s\n%d coupling layers, %d link updates and %d multiply-adds per configuration, %d parameters\n", spec.name(),
-               DescribeTarget(spec.target()), plan.layers.size(), updates, plan.multiply_adds(), ParameterLayout(plan).size());
+  absl::PrintF("%s: %s\n%d coupling layers, %d link updates and %d multiply-adds per configuration, %d parameters\n",
+               spec.name(), DescribeTarget(spec.target()), plan.layers.size(), updates, plan.multiply_adds(),
+               ParameterLayout(plan).size());
   return absl::OkStatus();
 }
 
@@ -134,7 +140,8 @@ int Main(int argc, char** argv) {
   CLI::App app{"Trains haarflow models and publishes them to a store."};
   app.require_subcommand(1);
   TrainArguments args;
-  auto* train = app.add_subcommand("train", "Train a spec (text format of haarflow.v1.ModelSpec), evaluate it, publish it");
+  auto* train =
+      app.add_subcommand("train", "Train a spec (text format of haarflow.v1.ModelSpec), evaluate it, publish it");
   train->add_option("spec", args.spec_file, "Spec file")->required();
   train->add_option("--store", args.store, "Model store; created if absent")->required();
   train->add_option("--threads", args.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));

@@ -1,8 +1,8 @@
 // Draws, training steps, and effective samples per second, on one thread, beside the arithmetic they cannot do without.
 //
-// Counters: `configurations` and `effective` per second; `MFLOP` the networks' multiply-adds x 2 of one configuration (active sites only: the
-// floor); `of_gemm` the rate of those operations over LibTorch's float32 matrix product on one thread, measured in the same run; `KiB_out`
-// the bytes of one configuration.
+// Counters: `configurations` and `effective` per second; `MFLOP` the networks' multiply-adds x 2 of one configuration
+// (active sites only: the floor); `of_gemm` the rate of those operations over LibTorch's float32 matrix product on one
+// thread, measured in the same run; `KiB_out` the bytes of one configuration.
 #include <benchmark/benchmark.h>
 
 #include <filesystem>
@@ -50,8 +50,8 @@ Loaded Random(const testing::SpecOptions& options) {
   return {std::move(spec), std::move(plan), std::move(parameters), std::move(model)};
 }
 
-// The architecture of the orientation numbers: 16 striped layers at L = 16, circular splines of 8 bins fed by plaquettes. Hidden "[]" is a linear
-// map of the plaquette at the active site: all of a draw but the networks.
+// The architecture of the orientation numbers: 16 striped layers at L = 16, circular splines of 8 bins fed by
+// plaquettes. Hidden "[]" is a linear map of the plaquette at the active site: all of a draw but the networks.
 Loaded Orientation(const std::string& hidden) {
   testing::SpecOptions options;
   options.shape = {16, 16};
@@ -87,7 +87,8 @@ void Draws(benchmark::State& state, const Loaded& loaded) {
   const double flop = 2.0 * static_cast<double>(loaded.plan.multiply_adds());
   state.counters["configurations"] = benchmark::Counter(configurations, benchmark::Counter::kIsRate);
   state.counters["MFLOP"] = flop / 1e6;
-  if (Gemm() > 0) state.counters["of_gemm"] = benchmark::Counter(configurations * flop / Gemm(), benchmark::Counter::kIsRate);
+  if (Gemm() > 0)
+    state.counters["of_gemm"] = benchmark::Counter(configurations * flop / Gemm(), benchmark::Counter::kIsRate);
   state.counters["KiB_out"] = static_cast<double>(loaded.plan.lattice.links()) * 8 / 1024;
 }
 
@@ -97,7 +98,8 @@ void Training(benchmark::State& state, const Loaded& loaded, GradientSource* sou
   BatchResult result;
   uint64_t next = 0;
   for (auto _ : state) {
-    if (!source->Evaluate(loaded.parameters, {1, next, n, 2.0, path}, &gradient, &result).ok()) state.SkipWithError("gradient failed");
+    if (!source->Evaluate(loaded.parameters, {1, next, n, 2.0, path}, &gradient, &result).ok())
+      state.SkipWithError("gradient failed");
     next += static_cast<uint64_t>(n);
   }
   state.counters["steps"] = benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
@@ -118,7 +120,8 @@ void EffectiveFlow(benchmark::State& state, const Loaded& loaded) {
     for (int64_t i = 0; i < n; ++i) weights.Add(proposals.LogWeight(i));
   }
   state.counters["ESS"] = weights.Ess();
-  state.counters["effective"] = benchmark::Counter(weights.Ess() * static_cast<double>(weights.samples()), benchmark::Counter::kIsRate);
+  state.counters["effective"] =
+      benchmark::Counter(weights.Ess() * static_cast<double>(weights.samples()), benchmark::Counter::kIsRate);
 }
 
 // The same of HMC: trajectories / (2 tau_int) of Q^2 and of the plaquette, 16 chains at once (one vector register).
@@ -150,8 +153,8 @@ void EffectiveHmc(benchmark::State& state, const v1::Target& target, const char*
   if (tau <= 0) return;
   state.counters["tau_int"] = tau;
   state.counters["acceptance"] = hmc.acceptance();
-  state.counters["effective"] = benchmark::Counter(
-      static_cast<double>(state.iterations()) * hmc.chains() / (2 * tau), benchmark::Counter::kIsRate);
+  state.counters["effective"] = benchmark::Counter(static_cast<double>(state.iterations()) * hmc.chains() / (2 * tau),
+                                                   benchmark::Counter::kIsRate);
 }
 
 // Noise, action and copying: a draw without layers.
@@ -167,24 +170,36 @@ Loaded PriorAlone() {
 
 int Register() {
   const auto prior = std::make_shared<Loaded>(PriorAlone());
-  benchmark::RegisterBenchmark("draw/prior-alone-L16", [prior](benchmark::State& s) { Draws(s, *prior); })->Arg(256)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("draw/prior-alone-L16", [prior](benchmark::State& s) { Draws(s, *prior); })
+      ->Arg(256)
+      ->Unit(benchmark::kMillisecond);
   const auto linear = std::make_shared<Loaded>(Orientation("[]"));
-  benchmark::RegisterBenchmark("draw/16-layers-L16/[]", [linear](benchmark::State& s) { Draws(s, *linear); })->Arg(256)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("draw/16-layers-L16/[]", [linear](benchmark::State& s) { Draws(s, *linear); })
+      ->Arg(256)
+      ->Unit(benchmark::kMillisecond);
   for (const std::string hidden : {"[8, 8]", "[32, 32]"}) {
     const auto loaded = std::make_shared<Loaded>(Orientation(hidden));
-    benchmark::RegisterBenchmark(("draw/16-layers-L16/" + hidden).c_str(), [loaded](benchmark::State& s) { Draws(s, *loaded); })
-        ->Arg(16)->Arg(256)->Arg(4096)->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("draw/16-layers-L16/" + hidden).c_str(),
+                                 [loaded](benchmark::State& s) { Draws(s, *loaded); })
+        ->Arg(16)
+        ->Arg(256)
+        ->Arg(4096)
+        ->Unit(benchmark::kMillisecond);
     for (const bool path : {false, true}) {
       const std::string name = (path ? "path/" : "reparameterisation/") + hidden;
       const std::shared_ptr<GradientSource> fused = *MakeFusedGradient(loaded->plan, 1);
-      benchmark::RegisterBenchmark(("train/fused/" + name).c_str(),
-                                   [loaded, fused, path](benchmark::State& s) { Training(s, *loaded, fused.get(), path); })
-          ->Arg(64)->Unit(benchmark::kMillisecond);
+      benchmark::RegisterBenchmark(
+          ("train/fused/" + name).c_str(),
+          [loaded, fused, path](benchmark::State& s) { Training(s, *loaded, fused.get(), path); })
+          ->Arg(64)
+          ->Unit(benchmark::kMillisecond);
 #ifdef HAARFLOW_HAVE_TORCH
       const std::shared_ptr<GradientSource> torch = MakeTorchGradient(loaded->plan);
-      benchmark::RegisterBenchmark(("train/libtorch/" + name).c_str(),
-                                   [loaded, torch, path](benchmark::State& s) { Training(s, *loaded, torch.get(), path); })
-          ->Arg(64)->Unit(benchmark::kMillisecond);
+      benchmark::RegisterBenchmark(
+          ("train/libtorch/" + name).c_str(),
+          [loaded, torch, path](benchmark::State& s) { Training(s, *loaded, torch.get(), path); })
+          ->Arg(64)
+          ->Unit(benchmark::kMillisecond);
 #endif
     }
   }
@@ -193,13 +208,19 @@ int Register() {
     if (!bundled.ok()) continue;
     const auto loaded = std::make_shared<Loaded>(*std::move(bundled));
     benchmark::RegisterBenchmark(("draw/" + name).c_str(), [loaded](benchmark::State& s) { Draws(s, *loaded); })
-        ->Arg(16)->Arg(256)->Arg(4096)->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark(("effective/flow/" + name).c_str(), [loaded](benchmark::State& s) { EffectiveFlow(s, *loaded); })
+        ->Arg(16)
+        ->Arg(256)
+        ->Arg(4096)
         ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("effective/flow/" + name).c_str(), [loaded](benchmark::State& s) {
+      EffectiveFlow(s, *loaded);
+    })->Unit(benchmark::kMillisecond);
     for (const char* observable : {"plaquette", "charge_squared"}) {
-      benchmark::RegisterBenchmark(("effective/hmc/" + name + "/" + observable).c_str(), [loaded, observable](benchmark::State& s) {
-        EffectiveHmc(s, loaded->spec.target(), observable, false);
-      })->Iterations(4000)->Unit(benchmark::kMillisecond);
+      benchmark::RegisterBenchmark(
+          ("effective/hmc/" + name + "/" + observable).c_str(),
+          [loaded, observable](benchmark::State& s) { EffectiveHmc(s, loaded->spec.target(), observable, false); })
+          ->Iterations(4000)
+          ->Unit(benchmark::kMillisecond);
     }
   }
   return 0;

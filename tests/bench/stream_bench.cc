@@ -1,5 +1,6 @@
-// What the service costs: the same chain drawn by the model alone, through the engine within the process, and through a socket by the client
-// library, fields included. One device thread; the client checks every chunk. Counter: configurations (chain steps) per second of wall clock.
+// What the service costs: the same chain drawn by the model alone, through the engine within the process, and through a
+// socket by the client library, fields included. One device thread; the client checks every chunk. Counter:
+// configurations (chain steps) per second of wall clock.
 #include <benchmark/benchmark.h>
 
 #include "client/client.h"
@@ -49,8 +50,8 @@ v1::SampleRequest Request(const std::string& model, uint64_t seed) {
 }
 
 void Report(benchmark::State& state) {
-  state.counters["configurations"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(kSteps), benchmark::Counter::kIsRate);
+  state.counters["configurations"] = benchmark::Counter(
+      static_cast<double>(state.iterations()) * static_cast<double>(kSteps), benchmark::Counter::kIsRate);
 }
 
 void ModelAlone(benchmark::State& state, const std::string& name) {
@@ -81,7 +82,8 @@ void InProcess(benchmark::State& state, const std::string& name) {
 void Streamed(benchmark::State& state, const std::string& name) {
   uint64_t seed = 1;
   for (auto _ : state) {
-    const absl::Status status = TheService().client->Sample(Request(name, seed++), {}, [](const v1::SampleResponse&) { return true; });
+    const absl::Status status =
+        TheService().client->Sample(Request(name, seed++), {}, [](const v1::SampleResponse&) { return true; });
     if (!status.ok()) state.SkipWithError(std::string(status.message()).c_str());
   }
   Report(state);
@@ -89,9 +91,15 @@ void Streamed(benchmark::State& state, const std::string& name) {
 
 int Register() {
   for (const std::string name : {"u1-l8-b2", "u1-l16-b2"}) {
-    benchmark::RegisterBenchmark(("model-alone/" + name).c_str(), ModelAlone, name)->UseRealTime()->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark(("in-process/" + name).c_str(), InProcess, name)->UseRealTime()->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark(("streamed/" + name).c_str(), Streamed, name)->UseRealTime()->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("model-alone/" + name).c_str(), ModelAlone, name)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("in-process/" + name).c_str(), InProcess, name)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("streamed/" + name).c_str(), Streamed, name)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
   }
   return 0;
 }

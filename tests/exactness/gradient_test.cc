@@ -37,7 +37,8 @@ double RelativeDifference(const std::vector<double>& a, const std::vector<double
 }
 
 TEST(Gradients, FusedKernelsAgreeWithAutomaticDifferentiation) {
-  for (const char* map : {"spline { bins: 5 }", "moebius { components: 2 }", "non_compact_projection { components: 2 }"}) {
+  for (const char* map :
+       {"spline { bins: 5 }", "moebius { components: 2 }", "non_compact_projection { components: 2 }"}) {
     for (const char* activation : {"ACTIVATION_SILU", "ACTIVATION_TANH", "ACTIVATION_LEAKY_RELU"}) {
       for (const bool path : {false, true}) {
         SpecOptions options;
@@ -51,7 +52,8 @@ TEST(Gradients, FusedKernelsAgreeWithAutomaticDifferentiation) {
         std::vector<double> fused, reference;
         BatchResult fused_result, reference_result;
         ASSERT_TRUE((*MakeFusedGradient(setup.plan, 2))->Evaluate(setup.parameters, batch, &fused, &fused_result).ok());
-        const auto status = MakeTorchGradient(setup.plan)->Evaluate(setup.parameters, batch, &reference, &reference_result);
+        const auto status =
+            MakeTorchGradient(setup.plan)->Evaluate(setup.parameters, batch, &reference, &reference_result);
         ASSERT_TRUE(status.ok()) << status;
         ASSERT_EQ(fused.size(), reference.size());
         EXPECT_GT(Norm(reference), 1e-3);
@@ -97,7 +99,8 @@ TEST(Gradients, PathAndReparameterisationAgreeInTheMean) {
   BatchResult result;
   ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, 1.7, false}, &plain, &result).ok());
   ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, 1.7, true}, &path, &result).ok());
-  EXPECT_LT(RelativeDifference(path, plain), 0.1);  // their difference is the mean of the score, whose expectation vanishes
+  EXPECT_LT(RelativeDifference(path, plain),
+            0.1);  // their difference is the mean of the score, whose expectation vanishes
   EXPECT_GT(RelativeDifference(path, plain), 1e-6);
 }
 
@@ -111,8 +114,10 @@ TEST(Gradients, Float32NetworksGiveTheSameGradientToTheirPrecision) {
   std::vector<double> a, b;
   BatchResult result;
   for (const bool path : {false, true}) {
-    ASSERT_TRUE((*MakeFusedGradient(setup.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, 1.7, path}, &a, &result).ok());
-    ASSERT_TRUE((*MakeFusedGradient(single.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, 1.7, path}, &b, &result).ok());
+    ASSERT_TRUE(
+        (*MakeFusedGradient(setup.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, 1.7, path}, &a, &result).ok());
+    ASSERT_TRUE(
+        (*MakeFusedGradient(single.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, 1.7, path}, &b, &result).ok());
     EXPECT_LT(RelativeDifference(b, a), 1e-4);
   }
 }

@@ -1,6 +1,5 @@
-// The CPU kernels: elementary functions, addressed noise, bits that depend on nothing but the name, forward against inverse.
-#include "core/kernel/kernels.h"
-
+// The CPU kernels: elementary functions, addressed noise, bits that depend on nothing but the name, forward against
+// inverse.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +8,7 @@
 
 #include "core/base/noise.h"
 #include "core/kernel/cpu/isa.h"
+#include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "tests/reference/test_specs.h"
 
@@ -38,27 +38,60 @@ class EveryInstructionSet : public ::testing::TestWithParam<std::string> {
     for (int i = 0; i < n; ++i) x[i] = low + (high - low) * i / (n - 1);
     isa().elementary(what, n, x.data(), y.data());
     double worst = 0;
-    for (int i = 0; i < n; ++i) worst = std::max(worst, std::abs(y[i] - exact(x[i])) / std::max(std::abs(exact(x[i])), floor));
+    for (int i = 0; i < n; ++i)
+      worst = std::max(worst, std::abs(y[i] - exact(x[i])) / std::max(std::abs(exact(x[i])), floor));
     return worst;
   }
 };
 
 TEST_P(EveryInstructionSet, ElementaryFunctionsAreAccurateToTwoUlp) {
   constexpr double ulp = 0x1p-52;
-  EXPECT_LT(WorstRelativeError(0, -700, 700, [](double x) { return std::exp(x); }, 0), 2 * ulp);
-  EXPECT_LT(WorstRelativeError(0, -1, 1, [](double x) { return std::exp(x); }, 0), 2 * ulp);
-  EXPECT_LT(WorstRelativeError(1, 1e-3, 10, [](double x) { return std::log(x); }, 0.1), 2 * ulp);
-  EXPECT_LT(WorstRelativeError(1, 1e-200, 1e200, [](double x) { return std::log(x); }, 0.1), 2 * ulp);
-  EXPECT_LT(WorstRelativeError(2, -200, 200, [](double x) { return std::sin(x); }, 1e-3), 4 * ulp);
-  EXPECT_LT(WorstRelativeError(3, -200, 200, [](double x) { return std::cos(x); }, 1e-3), 4 * ulp);
-  EXPECT_LT(WorstRelativeError(2, -4, 4, [](double x) { return std::sin(x); }, 1e-6), 2 * ulp);
-  EXPECT_LT(WorstRelativeError(4, -50, 50, [](double x) { return std::atan(x); }, 1e-6), 2 * ulp);
-  EXPECT_LT(WorstRelativeError(6, -80, 80, [](double x) { return std::exp(static_cast<double>(static_cast<float>(x))); }, 0), 0x1p-22);
+  EXPECT_LT(WorstRelativeError(
+                0, -700, 700, [](double x) { return std::exp(x); }, 0),
+            2 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                0, -1, 1, [](double x) { return std::exp(x); }, 0),
+            2 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                1, 1e-3, 10, [](double x) { return std::log(x); }, 0.1),
+            2 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                1, 1e-200, 1e200, [](double x) { return std::log(x); }, 0.1),
+            2 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                2, -200, 200, [](double x) { return std::sin(x); }, 1e-3),
+            4 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                3, -200, 200, [](double x) { return std::cos(x); }, 1e-3),
+            4 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                2, -4, 4, [](double x) { return std::sin(x); }, 1e-6),
+            2 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                4, -50, 50, [](double x) { return std::atan(x); }, 1e-6),
+            2 * ulp);
+  EXPECT_LT(WorstRelativeError(
+                6, -80, 80, [](double x) { return std::exp(static_cast<double>(static_cast<float>(x))); }, 0),
+            0x1p-22);
 }
 
 TEST_P(EveryInstructionSet, WrappedAnglesLieInTheHalfOpenInterval) {
-  std::vector<double> x = {kPi, -kPi, std::nextafter(kPi, 4), std::nextafter(-kPi, -4), 3 * kPi, -3 * kPi, 0, 1e-300,
-                           5 * kPi, 100, -100, 2 * kPi, -2 * kPi, kPi / 2, 199, -199};
+  std::vector<double> x = {kPi,
+                           -kPi,
+                           std::nextafter(kPi, 4),
+                           std::nextafter(-kPi, -4),
+                           3 * kPi,
+                           -3 * kPi,
+                           0,
+                           1e-300,
+                           5 * kPi,
+                           100,
+                           -100,
+                           2 * kPi,
+                           -2 * kPi,
+                           kPi / 2,
+                           199,
+                           -199};
   std::vector<double> y(x.size());
   isa().elementary(5, static_cast<int64_t>(x.size()), x.data(), y.data());
   for (size_t i = 0; i < x.size(); ++i) {
@@ -117,7 +150,8 @@ TEST_P(EveryInstructionSet, ADrawIsTheSameBitForBitInEveryBatchAndSlot) {
     for (int64_t i = 0; i < kMany; ++i) indices[i] = static_cast<uint64_t>(i);
     const Proposals whole = Draw(*model, seeds, indices);
     for (int64_t first = 0; first < 64; first += 7) {
-      const Proposals seven = Draw(*model, std::vector<uint64_t>(7, 42), {indices.begin() + first, indices.begin() + first + 7});
+      const Proposals seven =
+          Draw(*model, std::vector<uint64_t>(7, 42), {indices.begin() + first, indices.begin() + first + 7});
       for (int64_t i = 0; i < 7; ++i) {
         ASSERT_EQ(std::memcmp(seven.Field(i), whole.Field(first + i), sizeof(double) * whole.links), 0);
         ASSERT_EQ(seven.log_q[i], whole.log_q[first + i]);
@@ -162,10 +196,12 @@ TEST_P(EveryInstructionSet, TheInverseFindsTheDensityOfTheForwardMap) {
   }
 }
 
-// With one active link in the whole lattice q is a density of that link alone: it must integrate to 1 over the circle, far more
-// precisely than a float32 network computes, because the transform and its Jacobian use the same numbers in float64.
+// With one active link in the whole lattice q is a density of that link alone: it must integrate to 1 over the circle,
+// far more precisely than a float32 network computes, because the transform and its Jacobian use the same numbers in
+// float64.
 TEST_P(EveryInstructionSet, TheDensityOfOneLinkIntegratesToOne) {
-  for (const char* map : {"spline { bins: 6 }", "moebius { components: 3 }", "non_compact_projection { components: 2 }"}) {
+  for (const char* map :
+       {"spline { bins: 6 }", "moebius { components: 3 }", "non_compact_projection { components: 2 }"}) {
     SpecOptions options;
     options.layers = 1;
     options.float64 = false;
@@ -195,7 +231,8 @@ TEST_P(EveryInstructionSet, TheDensityOfOneLinkIntegratesToOne) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, EveryInstructionSet, ::testing::ValuesIn(InstructionSets()), [](const auto& i) { return i.param; });
+INSTANTIATE_TEST_SUITE_P(Isa, EveryInstructionSet, ::testing::ValuesIn(InstructionSets()),
+                         [](const auto& i) { return i.param; });
 
 }  // namespace
 }  // namespace haarflow

@@ -1,4 +1,5 @@
-// Every coupling layer against its full Jacobian by automatic differentiation, both ways, with its symmetries; and the fused kernels against it.
+// Every coupling layer against its full Jacobian by automatic differentiation, both ways, with its symmetries; and the
+// fused kernels against it.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -77,7 +78,8 @@ class EveryLayer : public ::testing::TestWithParam<Case> {
   at::Tensor RandomLinks(int64_t batch, uint64_t seed = 1) const {
     at::Tensor links = at::empty({plan_->lattice.links(), batch}, at::kDouble);
     for (int64_t i = 0; i < links.numel(); ++i) {
-      links.data_ptr<double>()[i] = (UniformNoise(seed, NoisePurpose::kInitial, 0, static_cast<uint32_t>(i)) - 0.5) * 2 * std::numbers::pi;
+      links.data_ptr<double>()[i] =
+          (UniformNoise(seed, NoisePurpose::kInitial, 0, static_cast<uint32_t>(i)) - 0.5) * 2 * std::numbers::pi;
     }
     return links;
   }
@@ -93,7 +95,8 @@ class EveryLayer : public ::testing::TestWithParam<Case> {
     return std::get<1>(at::_linalg_slogdet(at::stack(rows))).item<double>();
   }
 
-  // The largest difference between the full Jacobian and the layers' own log-Jacobians times `factor` (1, or a planted bias).
+  // The largest difference between the full Jacobian and the layers' own log-Jacobians times `factor` (1, or a planted
+  // bias).
   double WorstMismatch(double factor) const {
     double worst = 0;
     at::Tensor links = RandomLinks(1);
@@ -142,7 +145,9 @@ TEST_P(EveryLayer, IsGaugeEquivariant) {
   for (int mu = 0; mu < lattice.dims(); ++mu) {
     for (int64_t site = 0; site < lattice.volume(); ++site) {
       for (int64_t b = 0; b < 4; ++b) {
-        const auto alpha = [&](int64_t s) { return 6 * UniformNoise(5, NoisePurpose::kInitial, static_cast<uint64_t>(b), static_cast<uint32_t>(s)); };
+        const auto alpha = [&](int64_t s) {
+          return 6 * UniformNoise(5, NoisePurpose::kInitial, static_cast<uint64_t>(b), static_cast<uint32_t>(s));
+        };
         shift[lattice.Link(mu, site)][b] = alpha(site) - alpha(lattice.Shift(site, mu, 1));
       }
     }
@@ -152,7 +157,8 @@ TEST_P(EveryLayer, IsGaugeEquivariant) {
   EXPECT_LT(WrapAngles(y_shifted - y - shift).abs().max().item<double>(), 1e-11);
   EXPECT_LT((log_det_shifted - log_det).abs().max().item<double>(), 1e-11);
   // One layer: no accumulation.
-  const auto one = flow_->LayerForward(0, links).first, one_shifted = flow_->LayerForward(0, WrapAngles(links + shift)).first;
+  const auto one = flow_->LayerForward(0, links).first,
+             one_shifted = flow_->LayerForward(0, WrapAngles(links + shift)).first;
   EXPECT_LT(WrapAngles(one_shifted - one - shift).abs().max().item<double>(), 1e-12);
 }
 
@@ -167,7 +173,9 @@ TEST_P(EveryLayer, CommutesWithTranslationsByTheMaskPeriod) {
     std::vector<int64_t> shape = {lattice.dims()};
     shape.insert(shape.end(), lattice.shape().begin(), lattice.shape().end());
     shape.push_back(4);
-    const auto roll = [&](const at::Tensor& t) { return t.view(shape).roll({period}, {axis + 1}).reshape({lattice.links(), 4}); };
+    const auto roll = [&](const at::Tensor& t) {
+      return t.view(shape).roll({period}, {axis + 1}).reshape({lattice.links(), 4});
+    };
     const auto [y, log_det] = flow_->Forward(links);
     const auto [rolled, log_det_rolled] = flow_->Forward(roll(links));
     EXPECT_LT(WrapAngles(rolled - roll(y)).abs().max().item<double>(), 1e-11);
@@ -221,9 +229,10 @@ TEST(PlanU1Flow, BoundsItsTablesBeforeItAllocatesThem) {
 }
 
 TEST(PlanU1Flow, ArithmeticFloorOfTheOrientationNetworks) {
-  // 16 striped layers, features of plaquettes, 8 bins: 1,026 and 9,288 multiply-adds per site and layer, counting masked inputs as work.
-  for (const auto& [network, floor] : std::vector<std::pair<std::string, double>>{{"hidden: [8, 8] kernel: [3, 3, 3]", 1026},
-                                                                                {"hidden: [32, 32] kernel: [3, 3, 3]", 9288}}) {
+  // 16 striped layers, features of plaquettes, 8 bins: 1,026 and 9,288 multiply-adds per site and layer, counting
+  // masked inputs as work.
+  for (const auto& [network, floor] : std::vector<std::pair<std::string, double>>{
+           {"hidden: [8, 8] kernel: [3, 3, 3]", 1026}, {"hidden: [32, 32] kernel: [3, 3, 3]", 9288}}) {
     SpecOptions options;
     options.shape = {16, 16};
     options.layers = 16;

@@ -31,7 +31,8 @@ std::string SmallSpec(int steps, const std::string& more = "") {
 
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() : path_(std::filesystem::temp_directory_path() / absl::StrCat("haarflow-trainer-test-", ::getpid())) {
+  TemporaryDirectory()
+      : path_(std::filesystem::temp_directory_path() / absl::StrCat("haarflow-trainer-test-", ::getpid())) {
     std::filesystem::create_directories(path_);
   }
   ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
@@ -44,7 +45,8 @@ class TemporaryDirectory {
 // Fails at its call number `calls`: what a kill leaves behind is the state file of the step before.
 class KilledGradient final : public GradientSource {
  public:
-  KilledGradient(const std::string& spec, uint64_t calls) : source_(*MakeFusedGradient(*PlanU1Flow(*ParseSpec(spec)), 1)), left_(calls) {}
+  KilledGradient(const std::string& spec, uint64_t calls)
+      : source_(*MakeFusedGradient(*PlanU1Flow(*ParseSpec(spec)), 1)), left_(calls) {}
   absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch, std::vector<double>* gradient,
                         BatchResult* result) override {
     if (left_-- == 0) return absl::AbortedError("killed");
@@ -58,7 +60,8 @@ class KilledGradient final : public GradientSource {
 
 TEST(Trainer, InterruptedAndResumedEqualsUnbrokenBitForBit) {
   TemporaryDirectory directory;
-  const std::string spec = SmallSpec(40, "schedule: LEARNING_RATE_SCHEDULE_COSINE final_learning_rate_factor: 0.1 clip_norm: 5");
+  const std::string spec =
+      SmallSpec(40, "schedule: LEARNING_RATE_SCHEDULE_COSINE final_learning_rate_factor: 0.1 clip_norm: 5");
   auto unbroken = *Trainer::Create(spec, {});
   ASSERT_TRUE(unbroken->Run().ok());
   TrainerOptions options;
@@ -93,7 +96,8 @@ class ScriptedGradient final : public GradientSource {
  public:
   ScriptedGradient(size_t parameters, std::function<double(int64_t step, int64_t i)> log_weight)
       : parameters_(parameters), log_weight_(std::move(log_weight)) {}
-  absl::Status Evaluate(absl::Span<const double>, const TrainingBatch& batch, std::vector<double>* gradient, BatchResult* result) override {
+  absl::Status Evaluate(absl::Span<const double>, const TrainingBatch& batch, std::vector<double>* gradient,
+                        BatchResult* result) override {
     gradient->assign(parameters_, 1e-3);
     result->log_q.assign(batch.n, 0.0);
     result->action.resize(batch.n);
@@ -111,14 +115,17 @@ class ScriptedGradient final : public GradientSource {
 absl::Status RunScripted(std::function<double(int64_t, int64_t)> log_weight) {
   const std::string text = SmallSpec(250);
   const ParameterLayout layout(*PlanU1Flow(*ParseSpec(text)));
-  auto trainer = *Trainer::Create(text, {}, nullptr, std::make_unique<ScriptedGradient>(layout.size(), std::move(log_weight)));
+  auto trainer =
+      *Trainer::Create(text, {}, nullptr, std::make_unique<ScriptedGradient>(layout.size(), std::move(log_weight)));
   return trainer->Run();
 }
 
 TEST(TrainerGuards, StopAtALossBelowMinusLogZ) {
   const double exact = *ExactLogZ(ParseSpec(SmallSpec(1))->target());
   // E_q[log w] <= log Z for every true density: 0.1 above it, with noise, is impossible.
-  const auto noise = [](int64_t step, int64_t i) { return 0.2 * NormalNoise(1, NoisePurpose::kTraining, static_cast<uint64_t>(step), static_cast<uint32_t>(i)); };
+  const auto noise = [](int64_t step, int64_t i) {
+    return 0.2 * NormalNoise(1, NoisePurpose::kTraining, static_cast<uint64_t>(step), static_cast<uint32_t>(i));
+  };
   const absl::Status bad = RunScripted([&](int64_t step, int64_t i) { return exact + 0.1 + noise(step, i); });
   EXPECT_EQ(bad.code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(bad.message()), ::testing::HasSubstr("-log Z"));
@@ -129,7 +136,8 @@ TEST(TrainerGuards, StopAtNaNAndAtAnExplodingVariance) {
   const absl::Status nan = RunScripted([](int64_t step, int64_t) { return step == 20 ? std::nan("") : -100.0; });
   EXPECT_EQ(nan.code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(nan.message()), ::testing::HasSubstr("step 21"));
-  const absl::Status wild = RunScripted([](int64_t step, int64_t i) { return -100.0 - (step > 20 ? 100.0 * static_cast<double>(i) : 0.0); });
+  const absl::Status wild =
+      RunScripted([](int64_t step, int64_t i) { return -100.0 - (step > 20 ? 100.0 * static_cast<double>(i) : 0.0); });
   EXPECT_EQ(wild.code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(wild.message()), ::testing::HasSubstr("variance"));
 }

@@ -1,5 +1,6 @@
-// The U(1) flow of arXiv:2101.08176 at its own budget: 16 layers, stripes, mixtures of 2 non-compact projections, convolutions 2-8-8-3, Adam 1e-3,
-// 10 x 100 steps of 64. The executed notebook's acceptance is 0.23; the exact log Z says KL = 1.5 nats.
+// The U(1) flow of arXiv:2101.08176 at its own budget: 16 layers, stripes, mixtures of 2 non-compact projections,
+// convolutions 2-8-8-3, Adam 1e-3, 10 x 100 steps of 64. The executed notebook's acceptance is 0.23; the exact log Z
+// says KL = 1.5 nats.
 #include <gtest/gtest.h>
 
 #include "core/observable/observable.h"
@@ -35,8 +36,8 @@ TEST(Tutorial, ReachesItsPublishedAcceptanceAtItsOwnBudget) {
     EXPECT_LT(std::abs(card.log_z() - exact), 5 * card.log_z_error()) << "seed " << seed;
     EXPECT_NEAR(exact - card.mean_log_weight(), 1.5, 0.6) << "KL in nats, seed " << seed;
     RecordProperty(absl::StrCat("acceptance_", seed), absl::StrCat(card.quality().acceptance()));
-    std::printf("seed %d: acceptance %.3f, ESS %.3f, KL %.3f, %.1f s\n", seed, card.quality().acceptance(), card.quality().ess(),
-                exact - card.mean_log_weight(), trainer->seconds());
+    std::printf("seed %d: acceptance %.3f, ESS %.3f, KL %.3f, %.1f s\n", seed, card.quality().acceptance(),
+                card.quality().ess(), exact - card.mean_log_weight(), trainer->seconds());
   }
   EXPECT_GT(mean, 0.18);
   EXPECT_LT(mean, 0.40);  // far above would mean that something else is measured

@@ -1,7 +1,9 @@
-// Exactness as a user sees it. A real server on a socket, a real client; plaquette, charge, P(Q), W(2x2) and log Z against their exact values
-// for 40 fixed seeds, Metropolis and reweighted; and the same procedure must catch a planted bias of one percent in one layer.
+// Exactness as a user sees it. A real server on a socket, a real client; plaquette, charge, P(Q), W(2x2) and log Z
+// against their exact values for 40 fixed seeds, Metropolis and reweighted; and the same procedure must catch a planted
+// bias of one percent in one layer.
 //
-// The models under test are a bundled one and the same weights damped to ESS of about one half: exactness must not depend on quality.
+// The models under test are a bundled one and the same weights damped to ESS of about one half: exactness must not
+// depend on quality.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -138,8 +140,8 @@ class ClientExactness : public ::testing::Test {
     v1::ChainStatistics statistics;
   };
   static const std::vector<std::string>& Names() {
-    static const std::vector<std::string> names = {"plaquette", "charge_squared", "wilson_loop_2x2", "charge_probability_0",
-                                                   "charge_probability_1", "charge"};
+    static const std::vector<std::string> names = {
+        "plaquette", "charge_squared", "wilson_loop_2x2", "charge_probability_0", "charge_probability_1", "charge"};
     return names;
   }
 

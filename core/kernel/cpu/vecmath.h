@@ -1,8 +1,10 @@
-// Elementary functions on vector registers (GCC vector extensions), the same source for AVX-512, AVX2 and baseline x86-64.
+// Elementary functions on vector registers (GCC vector extensions), the same source for AVX-512, AVX2 and baseline
+// x86-64.
 //
-// Include only from a source compiled for one instruction set, with HF_ISA defined to a namespace of its own: the inline functions
-// of different instruction sets must never be merged by the linker. For the same reason nothing here uses a standard template.
-// Errors below 2 ulp in the ranges stated; no function branches on data, so that every lane runs the same arithmetic.
+// Include only from a source compiled for one instruction set, with HF_ISA defined to a namespace of its own: the
+// inline functions of different instruction sets must never be merged by the linker. For the same reason nothing here
+// uses a standard template. Errors below 2 ulp in the ranges stated; no function branches on data, so that every lane
+// runs the same arithmetic.
 #pragma once
 
 #include <stdint.h>
