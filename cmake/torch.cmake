@@ -2,8 +2,8 @@
 # The wheel's own CMake files ask for CUDA; its headers bring an old protobuf, hence -idirafter (which also silences their warnings).
 set(torch_dir ${HAARFLOW_TORCH_ROOT}/torch)
 if(NOT EXISTS ${torch_dir}/lib/libtorch_cpu.so)
-  message(FATAL_ERROR "LibTorch is not at ${torch_dir}: run deploy/setup.sh, set HAARFLOW_TORCH_ROOT, or build without training "
-                      "(-DHAARFLOW_TRAIN=OFF)")
+  message(FATAL_ERROR "LibTorch is not at ${torch_dir}: run deploy/setup.sh, set HAARFLOW_TORCH_ROOT, or build without the reference layers "
+                      "(-DHAARFLOW_TORCH=OFF)")
 endif()
 add_library(haarflow_torch INTERFACE)
 target_compile_options(haarflow_torch INTERFACE

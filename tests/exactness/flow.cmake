@@ -1,5 +1,5 @@
 haarflow_test(kernel_test SOURCES kernel_test.cc DEPS haarflow_model haarflow_reference LABELS exactness TIMEOUT 600)
-if(HAARFLOW_TRAIN)
+if(HAARFLOW_TORCH)
   haarflow_test(layer_test SOURCES layer_test.cc DEPS haarflow_flow haarflow_model LABELS exactness TIMEOUT 900)
   haarflow_test(gradient_test SOURCES gradient_test.cc DEPS haarflow_train_torch LABELS exactness TIMEOUT 900)
 endif()

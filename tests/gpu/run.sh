@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 build=${BUILD:-build/gpu}
 
 if [ "${HAARFLOW_SKIP_BUILD:-0}" != 1 ]; then
-  cmake -S . -B "$build" -G Ninja -DHAARFLOW_TRAIN=OFF -DHAARFLOW_SERVICE=OFF -DHAARFLOW_BENCH=OFF -DHAARFLOW_CUDA=ON
+  cmake -S . -B "$build" -G Ninja -DHAARFLOW_TORCH=OFF -DHAARFLOW_SERVICE=OFF -DHAARFLOW_BENCH=OFF -DHAARFLOW_CUDA=ON
   cmake --build "$build" --target haarflow_cuda bodies_test cuda_module_test draw_rate
 fi
 
