@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Sets up, builds, runs the tests; ends with ctest's summary.
-#   deploy/test.sh [--long] [--cuda]    --long: every test at full length (hours), the default fits two cores in an hour
+#   deploy/test.sh [--long] [--cuda]
+# The default tier takes minutes on two cores. --long: statistics at full length, and the sanitizer builds (AddressSanitizer and
+# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-tier=(--label-exclude long)
+long=0
 for arg in "$@"; do
   case $arg in
-    --long) tier=(); export HAARFLOW_LONG=1 ;;
+    --long) long=1 ;;
     --cuda) export HAARFLOW_WITH_CUDA=1 ;;
     *) die "unknown option $arg; usage: deploy/test.sh [--long] [--cuda]" ;;
   esac
@@ -15,5 +17,13 @@ done
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 set_up
 timed "Build" build_targets
+if [ $long = 1 ]; then
+  for preset in asan-ubsan tsan; do
+    say "Sanitizers: $preset"
+    (cd "$root" && cmake --preset "$preset" >/dev/null && cmake --build "build/$preset" && ctest --preset "$preset" -j "$(nproc)")
+  done
+  export HAARFLOW_LONG=1
+fi
 say "Tests"
-ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${tier[@]}"
+# The clock of a test is for a hang; at full length the statistics take their time.
+ctest --test-dir "$build" --output-on-failure -j "$(nproc)" $([ $long = 1 ] && echo --timeout 7200)

@@ -6,6 +6,7 @@
 #include "core/observable/observable.h"
 #include "core/train/trainer.h"
 #include "tests/reference/test_specs.h"
+#include "tests/reference/tier.h"
 
 namespace haarflow {
 namespace {
@@ -26,7 +27,7 @@ std::string TutorialSpec(int seed) {
 
 TEST(Tutorial, ReachesItsPublishedAcceptanceAtItsOwnBudget) {
   double mean = 0;
-  constexpr int kSeeds = 4;
+  const int kSeeds = testing::Length(4, 16);
   for (int seed = 1; seed <= kSeeds; ++seed) {
     auto trainer = *Trainer::Create(TutorialSpec(seed), {});
     ASSERT_TRUE(trainer->Run().ok());

@@ -19,12 +19,13 @@
 #include "core/model/spec.h"
 #include "core/observable/observable.h"
 #include "server/rpc/server.h"
+#include "tests/reference/tier.h"
 
 namespace haarflow {
 namespace {
 
 constexpr int kSeeds = 40;
-constexpr uint64_t kSteps = 3000;
+const uint64_t kSteps = testing::Length(3000, 100000);
 
 // Q(a, x) = Gamma(a, x) / Gamma(a), by series or continued fraction: chi2 survival probability is Q(dof / 2, chi2 / 2).
 double ChiSquareProbability(double chi2, int dof) {

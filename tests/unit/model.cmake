@@ -1,5 +1,3 @@
-foreach(part spec safetensors store)
-  if(EXISTS ${CMAKE_CURRENT_LIST_DIR}/${part}_test.cc)
-    haarflow_test(${part}_test SOURCES ${part}_test.cc DEPS haarflow_model LABELS unit TIMEOUT 60)
-  endif()
+foreach(part spec safetensors store model)
+  haarflow_test(${part}_test SOURCES ${part}_test.cc DEPS haarflow_model LABELS unit TIMEOUT 60)
 endforeach()

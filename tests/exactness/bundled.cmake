@@ -1,0 +1,2 @@
+haarflow_test(bundled_test SOURCES bundled_test.cc DEPS haarflow_train haarflow_reference LABELS exactness TIMEOUT 3600)
+target_compile_definitions(bundled_test PRIVATE HAARFLOW_SOURCE="${CMAKE_SOURCE_DIR}")
