@@ -35,7 +35,8 @@ CLI::Option* AddMode(CLI::App* command, std::string* mode) {
 
 void AddDraw(CLI::App* command, DrawOptions* draw, const std::string& count_help) {
   command->add_option("model", draw->model, "Name of a model, see `haarflow models`")->required();
-  command->add_option("-n,--count", draw->count, count_help)->check(CLI::PositiveNumber);
+  constexpr uint64_t kMaxCount = 1'000'000'000'000;  // the server's bound
+  command->add_option("-n,--count", draw->count, count_help)->check(CLI::Range(uint64_t{1}, kMaxCount));
   command->add_option("--seed", draw->seed, "64 bits; drawn by the server when not given, and reported");
   command->add_option("--first-index", draw->first_index, "First proposal of the seed to look at");
   command->add_option("--beta", draw->beta, "Be exact for another coupling than the model's own");
@@ -59,7 +60,8 @@ void AddSample(CLI::App* app, CommandLine* line) {
 void AddEstimates(CLI::App* app, CommandLine* line) {
   CLI::App* log_z = app->add_subcommand("logz", "Estimate the partition function: log Z");
   AddDraw(log_z, &line->log_z.draw, "Proposals, or their upper bound with --error");
-  log_z->add_option("--error", line->log_z.error, "Stop when the error of log Z is below")->check(CLI::PositiveNumber);
+  log_z->add_option("--error", line->log_z.error, "Stop when the error of log Z is below")
+      ->check(CLI::Range(1e-12, 1e12));
 
   CLI::App* measure = app->add_subcommand("measure", "Expectation values, computed by the server");
   AddDraw(measure, &line->measure.draw, "Chain steps, or weighted proposals (10000)");

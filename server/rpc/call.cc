@@ -36,7 +36,7 @@ grpc::Status RpcCall::End(const absl::Status& status) {
   if (const auto delay = RetryDelay(status)) {
     context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(delay->count()));
   }
-  const grpc::Status result = ToGrpc(status);
+  grpc::Status result = ToGrpc(status);
   code_ = result.error_code();
   return result;
 }
