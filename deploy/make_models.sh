@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the bundled models anew from their specs and publishes them as new versions. About half an hour on two cores.
+# Makes the bundled models anew from their specs and publishes them as new versions. About a quarter of an hour on two cores.
 #   deploy/make_models.sh [STORE]    STORE: deploy/models when absent
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -76,7 +76,7 @@ typedef struct hf_u1_flow {
 typedef struct hf_kernels {
   uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
   uint32_t size;        /* sizeof(hf_kernels) */
-  const char* numerics; /* "cpu-avx512-r1", "cuda-sm_90-r1" */
+  const char* numerics; /* "cpu-avx512-r1-gcc12", "cuda-sm_90-r1" */
   const char* (*last_error)(void);
   int32_t (*device_count)(void);
 

@@ -46,8 +46,8 @@ def spec(name, size, beta, block, hidden, bins, training):
 if __name__ == "__main__":
     out = sys.argv[1] if len(sys.argv) > 1 else "."
     # The weights know nothing of the volume: what L = 8 learned serves L = 16, after a short polish.
-    models = [("u1-l8-b2", 8, 2, 4, phase(25000, 512, 3e-3)),
-              ("u1-l16-b2", 16, 2, 4, '  start_from: "u1-l8-b2"\n' + phase(3000, 256, 3e-4))]
+    models = [("u1-l8-b2", 8, 2, 4, phase(40000, 1024, 3e-3)),
+              ("u1-l16-b2", 16, 2, 4, '  start_from: "u1-l8-b2"\n' + phase(3000, 512, 3e-4))]
     for name, size, beta, block, training in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
             f.write(spec(name, size, beta, block, [32, 32], 16, training))
