@@ -4,7 +4,6 @@ function(haarflow_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC haarflow_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
-  set_property(GLOBAL APPEND PROPERTY HAARFLOW_LIBRARIES ${name})
 endfunction()
 
 # haarflow_test(name SOURCES ... DEPS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest executable, one ctest test.
