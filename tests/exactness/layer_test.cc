@@ -55,7 +55,7 @@ std::vector<Case> Cases() {
   decimation.options.activation = "ACTIVATION_LEAKY_RELU";
   cases.push_back(decimation);
   Case three{"ThreeDimensions", {}, {4, 2, 2}};
-  three.options.shape = {4, 2, 2};
+  three.options.shape = {8, 2, 2};
   three.options.layers = 2;
   three.options.masks =
       "masks { direction: 0 plane: 2 sublattices { offset: [1, 0, 0] stride: [4, 2, 1] } }\n"
@@ -181,7 +181,7 @@ TEST_P(EveryLayer, CommutesWithTranslationsByTheMaskPeriod) {
     EXPECT_LT(WrapAngles(rolled - roll(y)).abs().max().item<double>(), 1e-11);
     EXPECT_LT((log_det - log_det_rolled).abs().max().item<double>(), 1e-11);
   }
-  EXPECT_TRUE(moved || lattice.dims() == 3);
+  EXPECT_TRUE(moved) << "the lattice is one period: nothing was tested";
 }
 
 TEST_P(EveryLayer, FusedKernelsDrawTheSameFieldsAndDensities) {
