@@ -120,18 +120,11 @@ absl::StatusOr<MetropolisChain> MetropolisChain::FromToken(const v1::ChainToken&
   chain.accepted_ = token.accepted();
   chain.rejection_run_ = token.rejection_run();
   chain.longest_rejection_run_ = token.longest_rejection_run();
-  chain.weights_ = WeightStatistics(WeightStatistics::Sums{.finite = FiniteWeights(token),
-                                                           .zero_weights = token.zero_weights(),
-                                                           .invalid_weights = token.invalid_weights(),
-                                                           .log_sum = token.log_sum_weights(),
-                                                           .log_sum_squared = token.log_sum_squared_weights(),
-                                                           .max = token.max_log_weight(),
-                                                           .sum_log = token.sum_log_weights()});
+  chain.weights_ = WeightStatistics(WeightSumsOf(token));
   return chain;
 }
 
 void MetropolisChain::Save(v1::ChainToken* token) const {
-  const WeightStatistics::Sums& sums = weights_.sums();
   token->set_seed(seed_);
   token->set_next_index(next_index_);
   token->set_has_open_state(has_open_);
@@ -142,14 +135,9 @@ void MetropolisChain::Save(v1::ChainToken* token) const {
   token->set_burn_in_left(burn_in_left_);
   token->set_proposals(proposals_);
   token->set_accepted(accepted_);
-  token->set_zero_weights(sums.zero_weights);
-  token->set_invalid_weights(sums.invalid_weights);
   token->set_rejection_run(rejection_run_);
   token->set_longest_rejection_run(longest_rejection_run_);
-  token->set_log_sum_weights(sums.log_sum);
-  token->set_log_sum_squared_weights(sums.log_sum_squared);
-  token->set_max_log_weight(sums.max);
-  token->set_sum_log_weights(sums.sum_log);
+  SaveWeightSums(weights_.sums(), token);
 }
 
 MetropolisChain::Event MetropolisChain::Look(double log_weight) {
@@ -208,6 +196,25 @@ v1::ChainStatistics MetropolisChain::Statistics() const {
   statistics.set_log_z(weights_.LogZ());
   statistics.set_log_z_error(weights_.LogZError());
   return statistics;
+}
+
+WeightStatistics::Sums WeightSumsOf(const v1::ChainToken& token) {
+  return {.finite = FiniteWeights(token),
+          .zero_weights = token.zero_weights(),
+          .invalid_weights = token.invalid_weights(),
+          .log_sum = token.log_sum_weights(),
+          .log_sum_squared = token.log_sum_squared_weights(),
+          .max = token.max_log_weight(),
+          .sum_log = token.sum_log_weights()};
+}
+
+void SaveWeightSums(const WeightStatistics::Sums& sums, v1::ChainToken* token) {
+  token->set_zero_weights(sums.zero_weights);
+  token->set_invalid_weights(sums.invalid_weights);
+  token->set_log_sum_weights(sums.log_sum);
+  token->set_log_sum_squared_weights(sums.log_sum_squared);
+  token->set_max_log_weight(sums.max);
+  token->set_sum_log_weights(sums.sum_log);
 }
 
 std::string SerializeToken(const v1::ChainToken& token) {

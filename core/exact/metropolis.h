@@ -75,6 +75,10 @@ class MetropolisChain {
   WeightStatistics weights_;
 };
 
+// A token's sums of weights, and back. `proposals` must be set; the caller has checked that the counts fit together.
+WeightStatistics::Sums WeightSumsOf(const v1::ChainToken& token);
+void SaveWeightSums(const WeightStatistics::Sums& sums, v1::ChainToken* token);
+
 // Resume tokens on the wire (proto/haarflow/v1/token.proto). Parse: INVALID_ARGUMENT when it is no token at all,
 // DATA_LOSS when it was altered or cut. At most 64 KiB.
 std::string SerializeToken(const v1::ChainToken& token);

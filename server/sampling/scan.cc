@@ -22,30 +22,16 @@ absl::StatusOr<ReweightedScan> ReweightedScan::FromToken(const v1::ChainToken& t
   }
   ReweightedScan scan(token.seed(), token.next_index());
   scan.proposals_ = token.proposals();
-  WeightStatistics::Sums sums;
-  sums.finite = token.proposals() - token.zero_weights() - token.invalid_weights();
-  sums.zero_weights = token.zero_weights();
-  sums.invalid_weights = token.invalid_weights();
-  sums.log_sum = token.log_sum_weights();
-  sums.log_sum_squared = token.log_sum_squared_weights();
-  sums.max = token.max_log_weight();
-  sums.sum_log = token.sum_log_weights();
-  scan.weights_ = WeightStatistics(sums);
+  scan.weights_ = WeightStatistics(WeightSumsOf(token));
   return scan;
 }
 
 void ReweightedScan::Save(v1::ChainToken* token) const {
-  const WeightStatistics::Sums& sums = weights_.sums();
   token->set_seed(seed_);
   token->set_next_index(next_index_);
   token->set_proposals(proposals_);
   token->set_steps(weights_.samples());
-  token->set_zero_weights(sums.zero_weights);
-  token->set_invalid_weights(sums.invalid_weights);
-  token->set_log_sum_weights(sums.log_sum);
-  token->set_log_sum_squared_weights(sums.log_sum_squared);
-  token->set_max_log_weight(sums.max);
-  token->set_sum_log_weights(sums.sum_log);
+  SaveWeightSums(weights_.sums(), token);
 }
 
 bool ReweightedScan::Look(double log_weight) {
