@@ -9,7 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "client/commands.h"
 #include "client/progress.h"
+#include "client/requests.h"
 #include "client/summary.h"
+#include "core/action/target.h"
 #include "core/base/status.h"
 #include "core/io/configuration_file.h"
 #include "core/observable/observable.h"
@@ -130,8 +132,9 @@ absl::Status SampleCommand::CheckSameRun(const v1::SampleHeader& header) const {
       options_.observables != std::vector<std::string>(header.observables().begin(), header.observables().end())) {
     return differs("observables", absl::StrJoin(header.observables(), ","), absl::StrJoin(options_.observables, ","));
   }
-  if (draw.beta.has_value() && header.target().u1_wilson().beta() != *draw.beta) {
-    return differs("beta", Significant(header.target().u1_wilson().beta(), 17), Significant(*draw.beta, 17));
+  ASSIGN_OR_RETURN(const v1::Target asked, WithSettings(header.target(), draw.settings));
+  if (CanonicalTarget(asked) != CanonicalTarget(header.target())) {
+    return differs("the target", DescribeTarget(header.target()), DescribeTarget(asked));
   }
   return absl::OkStatus();
 }
@@ -170,15 +173,11 @@ absl::Status SampleCommand::FillRequest(const Client& client) {
   request_.set_first_index(draw.first_index);
   if (options_.burn_in.has_value()) request_.set_burn_in(*options_.burn_in);
   for (const std::string& name : options_.observables) request_.add_observables(name);
-  if (draw.beta.has_value() || options_.observables.empty()) {
-    ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel(draw.model));
-    const v1::Target& target = model.model().target();
-    if (draw.beta.has_value()) {
-      ASSIGN_OR_RETURN(*request_.mutable_target(), TargetWithBeta(target, *draw.beta));
-    }
+  if (!draw.settings.empty() || options_.observables.empty()) {
+    ASSIGN_OR_RETURN(const v1::Target target, TargetOf(client, draw));
+    if (!draw.settings.empty()) *request_.mutable_target() = target;
     if (options_.observables.empty()) {
-      request_.add_observables("plaquette");
-      if (target.lattice().shape_size() == 2) request_.add_observables("charge_squared");
+      for (const std::string& name : DefaultColumns(target)) request_.add_observables(name);
     }
   }
   return absl::OkStatus();

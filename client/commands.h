@@ -11,17 +11,18 @@
 #include "absl/status/statusor.h"
 #include "client/client.h"
 #include "client/output.h"
+#include "client/theory.h"
 #include "haarflow/v1/sampler.pb.h"
 
 namespace haarflow {
 
-// What to draw from: common to sample, measure and logz.
+// What to draw from: common to sample, measure, logz and thermo.
 struct DrawOptions {
   std::string model;
   uint64_t count = 0;  // 0: not given
   std::optional<uint64_t> seed;
   uint64_t first_index = 0;
-  std::optional<double> beta;  // of another target than the model's own
+  std::vector<Setting> settings;  // parameters in which the target differs from the model's own
   bool require_reliable = false;
 };
 
@@ -39,7 +40,7 @@ struct SampleOptions {
 struct MeasureOptions {
   DrawOptions draw;
   v1::SampleMode mode = v1::SAMPLE_MODE_METROPOLIS;
-  std::vector<std::string> observables;
+  std::vector<std::string> observables;  // empty: the defaults of the theory
   std::optional<uint64_t> burn_in;
 };
 
@@ -48,17 +49,21 @@ struct LogZOptions {
   double error = 0;
 };
 
+struct ThermoOptions {
+  LogZOptions log_z;
+  std::optional<ScanSetting> scan;
+};
+
 absl::StatusOr<ExitCode> RunModels(const Globals& globals);
 absl::StatusOr<ExitCode> RunModel(const Globals& globals, const std::string& name, bool spec_only);
 absl::StatusOr<ExitCode> RunHealthcheck(const Globals& globals, const std::string& model);
 absl::StatusOr<ExitCode> RunSample(const Globals& globals, const SampleOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& options, const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunThermo(const Globals& globals, const ThermoOptions& options, const std::stop_token& stop);
 
 // Shared by the commands.
 absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals);
-// The model's target with another beta.
-absl::StatusOr<v1::Target> TargetWithBeta(const v1::Target& target, double beta);
 ExitCode CodeForQuality(const v1::EnsembleQuality& quality, bool require_reliable);
 // "u1-l16-b2 version 3, U(1) Wilson, beta = 2, 16x16, seed 7"
 std::string DescribeRun(const v1::SampleHeader& header);

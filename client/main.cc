@@ -6,6 +6,7 @@
 
 #include "client/commands.h"
 #include "client/interrupt.h"
+#include "core/base/status.h"
 
 namespace haarflow {
 namespace {
@@ -24,6 +25,9 @@ struct CommandLine {
   SampleOptions sample;
   MeasureOptions measure;
   LogZOptions log_z;
+  ThermoOptions thermo;
+  std::vector<std::string> settings;
+  std::string scan;
 };
 
 CLI::Option* AddMode(CLI::App* command, std::string* mode) {
@@ -33,20 +37,24 @@ CLI::Option* AddMode(CLI::App* command, std::string* mode) {
       ->check(CLI::IsMember({"metropolis", "reweighted"}));
 }
 
-void AddDraw(CLI::App* command, DrawOptions* draw, const std::string& count_help) {
+void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std::string& count_help) {
   command->add_option("model", draw->model, "Name of a model, see `haarflow models`")->required();
   constexpr uint64_t kMaxCount = 1'000'000'000'000;  // the server's bound
   command->add_option("-n,--count", draw->count, count_help)->check(CLI::Range(uint64_t{1}, kMaxCount));
   command->add_option("--seed", draw->seed, "64 bits; drawn by the server when not given, and reported");
   command->add_option("--first-index", draw->first_index, "First proposal of the seed to look at");
-  command->add_option("--beta", draw->beta, "Be exact for another coupling than the model's own");
+  command
+      ->add_option("--set", line->settings,
+                   "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, m2, lambda, "
+                   "kappa, ...); may be repeated")
+      ->allow_extra_args(false);
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }
 
 void AddSample(CLI::App* app, CommandLine* line) {
   CLI::App* command = app->add_subcommand("sample", "Draw exact configurations into a file");
   SampleOptions* options = &line->sample;
-  AddDraw(command, &options->draw, "Configurations to draw: chain steps, or weighted proposals");
+  AddDraw(command, line, &options->draw, "Configurations to draw: chain steps, or weighted proposals");
   command->add_option("-o,--output", options->output, "FILE.h5, FILE.hdf5 or FILE.npy; without it, observables alone");
   AddMode(command, &line->mode);
   command->add_option("--burn-in", options->burn_in, "Chain steps before the first one delivered");
@@ -57,16 +65,28 @@ void AddSample(CLI::App* app, CommandLine* line) {
   command->add_flag("--force", options->force, "Replace an existing file");
 }
 
+void AddError(CLI::App* command, double* error) {
+  command->add_option("--error", *error, "Stop when the error of log Z is below")->check(CLI::Range(1e-12, 1e12));
+}
+
 void AddEstimates(CLI::App* app, CommandLine* line) {
   CLI::App* log_z = app->add_subcommand("logz", "Estimate the partition function: log Z");
-  AddDraw(log_z, &line->log_z.draw, "Proposals, or their upper bound with --error");
-  log_z->add_option("--error", line->log_z.error, "Stop when the error of log Z is below")
-      ->check(CLI::Range(1e-12, 1e12));
+  AddDraw(log_z, line, &line->log_z.draw, "Proposals, or their upper bound with --error");
+  AddError(log_z, &line->log_z.error);
+
+  CLI::App* thermo =
+      app->add_subcommand("thermo", "Free energy, entropy, pressure and the derivatives of log Z, in one call");
+  AddDraw(thermo, line, &line->thermo.log_z.draw, "Proposals, or their upper bound with --error; at each point");
+  AddError(thermo, &line->thermo.log_z.error);
+  thermo->add_option("--scan", line->scan,
+                     "NAME=FROM:TO:POINTS: along a parameter, with the check against thermodynamic integration");
 
   CLI::App* measure = app->add_subcommand("measure", "Expectation values, computed by the server");
-  AddDraw(measure, &line->measure.draw, "Chain steps, or weighted proposals (10000)");
-  measure->add_option("observables", line->measure.observables, "plaquette, charge_squared, wilson_loop_2x2, ...")
-      ->required();
+  AddDraw(measure, line, &line->measure.draw, "Chain steps, or weighted proposals (10000)");
+  measure->add_option(
+      "observables", line->measure.observables,
+      "plaquette, charge_squared, wilson_loop_2x2, ...; of scalars phi_squared, energy, susceptibility, "
+      "two_point_1, binder_cumulant, correlation_length, ...; none: the usual ones of the theory");
   AddMode(measure, &line->mode);
   measure->add_option("--burn-in", line->measure.burn_in, "Chain steps before the first one that counts");
 }
@@ -95,7 +115,22 @@ void Describe(CLI::App* app, CommandLine* line) {
   health->add_option("--model", line->health_model, "Name of a model");
 }
 
+absl::Status ParseSettings(CommandLine* line) {
+  std::vector<Setting> settings;
+  for (const std::string& text : line->settings) {
+    ASSIGN_OR_RETURN(settings.emplace_back(), ParseSetting(text));
+  }
+  for (DrawOptions* draw : {&line->sample.draw, &line->measure.draw, &line->log_z.draw, &line->thermo.log_z.draw}) {
+    draw->settings = settings;
+  }
+  if (!line->scan.empty()) {
+    ASSIGN_OR_RETURN(line->thermo.scan, ParseScan(line->scan));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const std::stop_token& stop) {
+  RETURN_IF_ERROR(ParseSettings(line));
   if (!line->mode.empty()) {
     line->sample.mode = kModes.at(line->mode);
     line->measure.mode = kModes.at(line->mode);
@@ -104,6 +139,7 @@ absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const 
   if (app.got_subcommand("model")) return RunModel(line->globals, line->model, line->spec);
   if (app.got_subcommand("sample")) return RunSample(line->globals, line->sample, stop);
   if (app.got_subcommand("logz")) return RunLogZ(line->globals, line->log_z, stop);
+  if (app.got_subcommand("thermo")) return RunThermo(line->globals, line->thermo, stop);
   if (app.got_subcommand("measure")) return RunMeasure(line->globals, line->measure, stop);
   return RunHealthcheck(line->globals, line->health_model);
 }

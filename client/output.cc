@@ -81,10 +81,15 @@ void PrintError(const absl::Status& status, bool json) {
 
 std::string Significant(double value, int digits) { return Printf("%.*g", digits, value); }
 
+bool IsStatistical(double value, double error) {
+  constexpr double kRounding = 1e-13;
+  return error > kRounding * std::abs(value) && std::isfinite(error);
+}
+
 std::string ValueWithError(double value, double error) {
   if (!std::isfinite(value) || std::isnan(error)) return Significant(value, 6);
   if (std::isinf(error)) return Significant(value, 6) + " +- inf";
-  if (error <= 0) return Significant(value, 10);
+  if (!IsStatistical(value, error)) return Significant(value, 13);
   // Two digits of error: 0.0961 -> 0.096, 0.0996 -> 0.10. Rounding may carry, hence through the text.
   const std::string rounded = Printf("%.*e", 1, error);
   const int exponent = std::atoi(rounded.c_str() + rounded.find('e') + 1);
@@ -99,7 +104,7 @@ std::string ValueWithError(double value, double error) {
 }
 
 std::string Pull(double value, double error, const std::optional<double>& exact) {
-  if (!exact.has_value() || !(error > 0) || !std::isfinite(error)) return "-";
+  if (!exact.has_value() || !IsStatistical(value, error)) return "-";
   return absl::StrFormat("%+.2f", (value - *exact) / error);
 }
 

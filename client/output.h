@@ -47,7 +47,9 @@ void PrintError(const absl::Status& status, bool json);
 // A line on stderr.
 void Note(const std::string& text);
 
-// "0.69781(12)": two digits of error. An error of 0 or none that is finite gives the plain value, or "value +- inf".
+// Whether an error says anything: finite, and above the rounding of the value (a perfect flow has no other error).
+bool IsStatistical(double value, double error);
+// "0.69781(12)": two digits of error. One that is not statistical gives the plain value, or "value +- inf".
 std::string ValueWithError(double value, double error);
 // (value - exact) / error with a sign and two decimals; "-" where there is none.
 std::string Pull(double value, double error, const std::optional<double>& exact);

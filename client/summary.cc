@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/action/target.h"
 #include "core/exact/estimate.h"
-#include "core/model/spec.h"
 #include "core/observable/observable.h"
 
 namespace haarflow {
@@ -69,16 +69,16 @@ std::optional<double> ExactOf(const v1::Estimate& estimate) {
 // The exact value with a few digits more than the error can see.
 std::string ExactText(const std::optional<double>& exact, double error) {
   if (!exact.has_value()) return "-";
-  if (!(error > 0) || !std::isfinite(error)) return Significant(*exact, 10);
+  if (!IsStatistical(*exact, error)) return Significant(*exact, 13);
   const int decimals = std::min(12, std::max(2, 3 - static_cast<int>(std::floor(std::log10(error)))));
   return absl::StrFormat("%.*f", decimals, *exact);
 }
 
 }  // namespace
 
-std::string EstimatesText(const std::vector<v1::Estimate>& estimates, bool metropolis) {
+std::string EstimatesText(const std::vector<v1::Estimate>& estimates, bool metropolis, const std::string& what) {
   if (estimates.empty()) return "";
-  std::vector<std::vector<std::string>> rows = {{"observable", "value", "exact", "pull"}};
+  std::vector<std::vector<std::string>> rows = {{what, "value", "exact", "pull"}};
   if (metropolis) rows[0].push_back("tau_int");
   for (const v1::Estimate& estimate : estimates) {
     std::vector<std::string> row = {estimate.observable(), ValueWithError(estimate.value(), estimate.error()),
@@ -100,7 +100,8 @@ Json EstimatesJson(const std::vector<v1::Estimate>& estimates, bool metropolis) 
     }
     if (estimate.has_exact()) {
       json["exact"] = estimate.exact();
-      if (estimate.error() > 0) json["pull"] = (estimate.value() - estimate.exact()) / estimate.error();
+      if (IsStatistical(estimate.value(), estimate.error()))
+        json["pull"] = (estimate.value() - estimate.exact()) / estimate.error();
     }
     list.push_back(std::move(json));
   }
@@ -111,9 +112,39 @@ Json LogZJson(const LogZ& log_z) {
   Json json = {{"value", log_z.value}, {"error", log_z.error}};
   if (log_z.exact.has_value()) {
     json["exact"] = *log_z.exact;
-    if (log_z.error > 0) json["pull"] = (log_z.value - *log_z.exact) / log_z.error;
+    if (IsStatistical(log_z.value, log_z.error)) json["pull"] = (log_z.value - *log_z.exact) / log_z.error;
   }
   return json;
+}
+
+LogZ LogZOf(const v1::EstimatePartitionFunctionResponse& response) {
+  LogZ log_z{response.log_z(), response.log_z_error(), std::nullopt};
+  if (response.has_exact()) log_z.exact = response.exact();
+  return log_z;
+}
+
+std::string BoundsText(const v1::EstimatePartitionFunctionResponse& response) {
+  const v1::Thermodynamics& thermodynamics = response.thermodynamics();
+  return absl::StrCat(
+      "E_q[log w] = ", ValueWithError(response.mean_log_weight(), response.mean_log_weight_error()),
+      " <= log Z <= E_p[log w] = ",
+      ValueWithError(thermodynamics.mean_log_weight_target(), thermodynamics.mean_log_weight_target_error()),
+      "\nThe bias of log mean w, about ", Significant(response.bias(), 2), ", is corrected for.\n");
+}
+
+Json BoundsJson(const v1::EstimatePartitionFunctionResponse& response) {
+  const v1::Thermodynamics& thermodynamics = response.thermodynamics();
+  return {
+      {"mean_log_weight", {{"value", response.mean_log_weight()}, {"error", response.mean_log_weight_error()}}},
+      {"mean_log_weight_target",
+       {{"value", thermodynamics.mean_log_weight_target()}, {"error", thermodynamics.mean_log_weight_target_error()}}},
+      {"bias", response.bias()}};
+}
+
+std::string ErrorReachedText(const v1::EstimatePartitionFunctionResponse& response, double error) {
+  if (error == 0 || response.error_reached()) return "";
+  return absl::StrCat("The error asked for, ", Significant(error, 2), ", was not reached with ",
+                      Grouped(response.done()), " proposals: give more with -n\n");
 }
 
 std::string StatisticsText(const v1::ChainStatistics& statistics, bool metropolis, const std::optional<LogZ>& log_z) {

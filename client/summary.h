@@ -33,8 +33,9 @@ class RunColumns {
 // which there are too few rows come without an error (NaN). Exact values where they are known.
 std::vector<v1::Estimate> EstimateObservables(const v1::SampleHeader& header, const RunColumns& columns);
 
-// A table for people: value, exact, pull, tau_int.
-std::string EstimatesText(const std::vector<v1::Estimate>& estimates, bool metropolis);
+// A table for people: value, exact, pull, tau_int. `what` heads the first column.
+std::string EstimatesText(const std::vector<v1::Estimate>& estimates, bool metropolis,
+                          const std::string& what = "observable");
 Json EstimatesJson(const std::vector<v1::Estimate>& estimates, bool metropolis);
 
 struct LogZ {
@@ -43,6 +44,13 @@ struct LogZ {
   std::optional<double> exact;
 };
 Json LogZJson(const LogZ& log_z);
+LogZ LogZOf(const v1::EstimatePartitionFunctionResponse& response);
+// "E_q[log w] = ... <= log Z <= E_p[log w] = ...", and the bias that was corrected for.
+std::string BoundsText(const v1::EstimatePartitionFunctionResponse& response);
+// mean_log_weight, mean_log_weight_target, bias.
+Json BoundsJson(const v1::EstimatePartitionFunctionResponse& response);
+// A line where the error asked for (0: none) was not reached.
+std::string ErrorReachedText(const v1::EstimatePartitionFunctionResponse& response, double error);
 // "acceptance ..., ESS ..., log Z ..., reliable ..." as aligned lines.
 std::string StatisticsText(const v1::ChainStatistics& statistics, bool metropolis, const std::optional<LogZ>& log_z);
 

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <utility>
 
 #include "core/base/status.h"
+#include "core/exact/jackknife.h"
 
 namespace haarflow {
 namespace {
@@ -120,60 +121,34 @@ double SumOverWindow(const std::vector<double>& gamma) {
   return c;
 }
 
-// The jackknife: from the estimate of all bins and the estimates that leave one bin out.
-struct Jackknife {
-  double corrected;  // bias-corrected estimate
-  double error;
-};
-Jackknife JackknifeOf(double all, const std::vector<double>& leave_out) {
-  const double b = static_cast<double>(leave_out.size());
-  double mean = 0;
-  for (double x : leave_out) {
-    if (!std::isfinite(x)) return {all, kInfinity};  // one bin carries everything: there is no error to speak of
-    mean += x / b;
-  }
-  double sum = 0;
-  for (double x : leave_out) sum += (x - mean) * (x - mean);
-  return {b * all - (b - 1) * mean, std::sqrt((b - 1) / b * sum)};
-}
-
-// out[j] = combination of all value[i] with i != j, from both ends: no subtraction, hence no cancellation when one
-// dominates.
-template <typename T, typename Combine>
-std::vector<T> LeaveOneOut(const std::vector<T>& value, T zero, Combine combine) {
-  std::vector<T> out(value.size(), zero);
-  T before = zero;
-  for (size_t j = 0; j < value.size(); ++j) {
-    out[j] = before;
-    before = combine(before, value[j]);
-  }
-  T after = zero;
-  for (size_t j = value.size(); j-- > 0;) {
-    out[j] = combine(out[j], after);
-    after = combine(after, value[j]);
-  }
-  return out;
-}
-
+// Sums over one bin: of the weights, and of the weights times each value.
 struct WeightedSums {
-  double weight = 0;  // sum w
-  double moment = 0;  // sum w O
+  double weight = 0;
+  std::vector<double> moment;
 };
-WeightedSums operator+(const WeightedSums& a, const WeightedSums& b) {
-  return {a.weight + b.weight, a.moment + b.moment};
+WeightedSums Combine(const WeightedSums& a, const WeightedSums& b) {
+  WeightedSums sum{a.weight + b.weight, a.moment};
+  for (size_t k = 0; k < sum.moment.size(); ++k) sum.moment[k] += b.moment[k];
+  return sum;
 }
 
-absl::Status CheckWeightedInput(absl::Span<const double> value, absl::Span<const double> log_weight, int bins) {
-  if (value.size() != log_weight.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("weighted mean: ", value.size(), " values but ", log_weight.size(), " weights"));
-  }
-  if (value.size() < 2 || bins < 2) return absl::InvalidArgumentError("weighted mean: needs 2 values and 2 bins");
-  for (size_t i = 0; i < value.size(); ++i) {
-    if (!std::isfinite(value[i]) || std::isnan(log_weight[i]) || log_weight[i] == kInfinity) {
+absl::Status CheckWeightedInput(absl::Span<const std::vector<double>> columns, absl::Span<const double> log_weight,
+                                int bins) {
+  if (columns.empty()) return absl::InvalidArgumentError("weighted mean: no values");
+  for (const std::vector<double>& column : columns) {
+    if (column.size() != log_weight.size()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("weighted mean: sample ", i, " has value ", value[i], " and log-weight ", log_weight[i]));
+          absl::StrCat("weighted mean: ", column.size(), " values but ", log_weight.size(), " weights"));
     }
+    for (size_t i = 0; i < column.size(); ++i) {
+      if (!std::isfinite(column[i]) || std::isnan(log_weight[i]) || log_weight[i] == kInfinity) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("weighted mean: sample ", i, " has value ", column[i], " and log-weight ", log_weight[i]));
+      }
+    }
+  }
+  if (log_weight.size() < 2 || bins < 2) {
+    return absl::InvalidArgumentError("weighted mean: needs 2 values and 2 bins");
   }
   return absl::OkStatus();
 }
@@ -224,54 +199,90 @@ std::vector<double> ExpandChain(absl::Span<const double> value, absl::Span<const
   return expanded;
 }
 
-absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight,
-                                              int bins) {
-  RETURN_IF_ERROR(CheckWeightedInput(value, log_weight, bins));
+absl::StatusOr<ChainEstimate> GammaMethodOfFunction(absl::Span<const std::vector<double>> chains,
+                                                    const FunctionOfMeans& function, double s) {
+  if (chains.empty()) return absl::InvalidArgumentError("Gamma method: no chains");
+  std::vector<double> means;
+  for (const std::vector<double>& chain : chains) {
+    if (chain.size() != chains[0].size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("Gamma method: chains of ", chains[0].size(), " and of ", chain.size(), " values"));
+    }
+    means.push_back(std::accumulate(chain.begin(), chain.end(), 0.0) / static_cast<double>(chain.size()));
+  }
+  const std::vector<double> gradient = function.gradient(means);
+  std::vector<double> projected(chains[0].size(), 0.0);
+  for (size_t k = 0; k < chains.size(); ++k) {
+    for (size_t i = 0; i < projected.size(); ++i) projected[i] += gradient[k] * chains[k][i];
+  }
+  ASSIGN_OR_RETURN(ChainEstimate estimate, GammaMethod(projected, s));
+  estimate.mean = function.value(means);
+  return estimate;
+}
+
+absl::StatusOr<WeightedEstimate> WeightedFunction(absl::Span<const std::vector<double>> columns,
+                                                  absl::Span<const double> log_weight,
+                                                  const std::function<double(absl::Span<const double>)>& function,
+                                                  int bins) {
+  RETURN_IF_ERROR(CheckWeightedInput(columns, log_weight, bins));
   const double max = *std::max_element(log_weight.begin(), log_weight.end());
   if (max == -kInfinity) return absl::InvalidArgumentError("weighted mean: every weight is 0");
 
-  std::vector<WeightedSums> bin(std::min(static_cast<size_t>(bins), value.size()));
-  for (size_t i = 0; i < value.size(); ++i) {
+  const WeightedSums zero{0, std::vector<double>(columns.size(), 0.0)};
+  std::vector<WeightedSums> bin(std::min(static_cast<size_t>(bins), log_weight.size()), zero);
+  for (size_t i = 0; i < log_weight.size(); ++i) {
     const double w = std::exp(log_weight[i] - max);
     WeightedSums& sums = bin[i % bin.size()];
-    sums = sums + WeightedSums{w, w * value[i]};
+    sums.weight += w;
+    for (size_t k = 0; k < columns.size(); ++k) sums.moment[k] += w * columns[k][i];
   }
-  WeightedSums all;
-  for (const WeightedSums& sums : bin) all = all + sums;
+  const auto value = [&](WeightedSums sums) {
+    for (double& moment : sums.moment) moment /= sums.weight;
+    return function(sums.moment);
+  };
   std::vector<double> leave_out;
-  for (const WeightedSums& sums : LeaveOneOut(bin, WeightedSums{}, std::plus<>())) {
-    leave_out.push_back(sums.moment / sums.weight);
-  }
-  const double mean = all.moment / all.weight;
-  return WeightedEstimate{mean, JackknifeOf(mean, leave_out).error};
+  for (const WeightedSums& sums : LeaveOneOut(bin, zero, Combine)) leave_out.push_back(value(sums));
+  const double all = value(std::accumulate(bin.begin(), bin.end(), zero, Combine));
+  return WeightedEstimate{all, JackknifeOf(all, leave_out).error};
+}
+
+absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight,
+                                              int bins) {
+  const std::vector<std::vector<double>> column = {std::vector<double>(value.begin(), value.end())};
+  return WeightedFunction(
+      column, log_weight, [](absl::Span<const double> means) { return means[0]; }, bins);
 }
 
 PartitionEstimator::PartitionEstimator() : bin_(kBins) {}
 
-void PartitionEstimator::Add(double log_weight) {
+void PartitionEstimator::Add(double log_weight, double odd) {
   const uint64_t before = all_.samples();
-  all_.Add(log_weight);
+  all_.Add(log_weight, odd);
   if (all_.samples() == before) return;  // invalid: counted, in no bin
   bin_[next_bin_].Add(log_weight);
   next_bin_ = (next_bin_ + 1) % kBins;
 }
 
-std::vector<double> PartitionEstimator::LeaveOutLogZ() const {
-  std::vector<double> log_sum;
-  for (const WeightStatistics& bin : bin_) log_sum.push_back(bin.sums().log_sum);
-  std::vector<double> log_z = LeaveOneOut(log_sum, -kInfinity, LogAddExp);
-  for (int j = 0; j < kBins; ++j) log_z[j] -= std::log(static_cast<double>(all_.samples() - bin_[j].samples()));
-  return log_z;
+Jackknife PartitionEstimator::LogZJackknife() const {
+  if (all_.samples() < 2 * kBins) return {all_.LogZ(), kInfinity};
+  if (all_.sums().finite == 0) return {-kInfinity, kInfinity};
+  // Relative to the sum of all, and all from the same sums: roundings would be multiplied by the number of bins.
+  const double scale = all_.sums().log_sum;
+  std::vector<double> sum;
+  for (const WeightStatistics& bin : bin_) sum.push_back(std::exp(bin.sums().log_sum - scale));
+  std::vector<double> log_z;
+  for (const double others : LeaveOneOut(sum, 0.0, std::plus<>())) {
+    log_z.push_back(std::log(others / static_cast<double>(all_.samples() - bin_[log_z.size()].samples())));
+  }
+  const double all = std::accumulate(sum.begin(), sum.end(), 0.0) / static_cast<double>(all_.samples());
+  Jackknife jackknife = JackknifeOf(std::log(all), log_z);
+  jackknife.corrected += scale;
+  return jackknife;
 }
 
-double PartitionEstimator::LogZ() const {
-  if (all_.samples() < 2 * kBins) return all_.LogZ();
-  return JackknifeOf(all_.LogZ(), LeaveOutLogZ()).corrected;
-}
-
-double PartitionEstimator::LogZError() const {
-  if (all_.samples() < 2 * kBins) return kInfinity;
-  return JackknifeOf(all_.LogZ(), LeaveOutLogZ()).error;
+double PartitionEstimator::LogZBias() const {
+  const double ess = all_.Ess();
+  return ess == 0 ? -kInfinity : -(1 / ess - 1) / (2 * static_cast<double>(all_.samples()));
 }
 
 double PartitionEstimator::MeanLogWeightError() const {

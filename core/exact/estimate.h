@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/exact/jackknife.h"
 #include "core/exact/weights.h"
 
 namespace haarflow {
@@ -23,6 +25,17 @@ struct ChainEstimate {
 // than 8 values or with one that is not finite.
 absl::StatusOr<ChainEstimate> GammaMethod(absl::Span<const double> chain, double s = 1.5);
 
+// A function of several means, and its derivatives by them.
+struct FunctionOfMeans {
+  std::function<double(absl::Span<const double> means)> value;
+  std::function<std::vector<double>(absl::Span<const double> means)> gradient;
+};
+// The same for a derived quantity f(<A>, <B>, ...) (section 2 of that paper): the chain of its linear approximation
+// around the means is analysed. The mean is f of the means, tau_int that of f. INVALID_ARGUMENT also for chains of
+// different length, and where the gradient is not finite.
+absl::StatusOr<ChainEstimate> GammaMethodOfFunction(absl::Span<const std::vector<double>> chains,
+                                                    const FunctionOfMeans& function, double s = 1.5);
+
 // The chain written out: value i repeated multiplicity[i] times.
 std::vector<double> ExpandChain(absl::Span<const double> value, absl::Span<const uint64_t> multiplicity);
 
@@ -37,20 +50,30 @@ struct WeightedEstimate {
 absl::StatusOr<WeightedEstimate> WeightedMean(absl::Span<const double> value, absl::Span<const double> log_weight,
                                               int bins = 128);
 
+// The same for a function of several such means.
+absl::StatusOr<WeightedEstimate> WeightedFunction(absl::Span<const std::vector<double>> columns,
+                                                  absl::Span<const double> log_weight,
+                                                  const std::function<double(absl::Span<const double>)>& function,
+                                                  int bins = 128);
+
 // log Z = log mean w from a stream of log-weights: constant memory, jackknife over kBins interleaved bins.
 class PartitionEstimator {
  public:
   static constexpr int kBins = 128;
   PartitionEstimator();
-  void Add(double log_weight);
+  // `odd`: see WeightStatistics::Add.
+  void Add(double log_weight, double odd = 0);
   const WeightStatistics& weights() const { return all_; }
-  double LogZ() const;       // jackknife bias-corrected
-  double LogZError() const;  // +inf with fewer than 2 * kBins samples
+  double LogZ() const { return LogZJackknife().corrected; }   // bias-corrected
+  double LogZError() const { return LogZJackknife().error; }  // +inf with fewer than 2 * kBins samples
+  // Leading bias of log mean w before that correction: -(1/ESS - 1) / 2n, by the delta method E[log x] = log E[x] -
+  // Var[x] / 2 E[x]^2. Always negative: log mean w falls short of log Z.
+  double LogZBias() const;
   double MeanLogWeight() const { return all_.MeanLogWeight(); }
   double MeanLogWeightError() const;
 
  private:
-  std::vector<double> LeaveOutLogZ() const;
+  Jackknife LogZJackknife() const;
 
   WeightStatistics all_;
   std::vector<WeightStatistics> bin_;

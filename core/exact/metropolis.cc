@@ -140,12 +140,12 @@ void MetropolisChain::Save(v1::ChainToken* token) const {
   SaveWeightSums(weights_.sums(), token);
 }
 
-MetropolisChain::Event MetropolisChain::Look(double log_weight) {
+MetropolisChain::Event MetropolisChain::Look(double log_weight, double odd) {
   Event event;
   if (exhausted()) return event;
   const uint64_t index = next_index_++;
   ++proposals_;
-  weights_.Add(log_weight);
+  weights_.Add(log_weight, odd);
 
   if (std::isfinite(log_weight)) {
     // 1 - u is in (0, 1]: its logarithm is finite, and a ratio of 1 is always accepted.

@@ -35,8 +35,9 @@ class MetropolisChain {
   // Writes everything of the chain's state into `token` (not digests, target, mode, model).
   void Save(v1::ChainToken* token) const;
 
-  // Looks at proposal next_index(), whose log-weight is given. Does nothing once exhausted().
-  Event Look(double log_weight);
+  // Looks at proposal next_index(), whose log-weight is given. Does nothing once exhausted(). `odd` enters the
+  // statistics alone: see WeightStatistics::Add.
+  Event Look(double log_weight, double odd = 0);
   // Delivers the open state with the steps not yet delivered, as at the end of a stream; nothing if there are none. The
   // state stays open: it continues, and its later steps are delivered in a later part.
   std::optional<Closed> Flush();

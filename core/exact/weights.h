@@ -22,12 +22,15 @@ class WeightStatistics {
     double max = -std::numeric_limits<double>::infinity();              // largest log w
     double sum_log = 0;                                                 // sum of finite log w
     double sum_squared_log = 0;                                         // sum of their squares (0 after a resume)
+    double odd_mean = 0;                                                // sum w s / sum w (0 after a resume)
   };
 
   WeightStatistics() = default;
   explicit WeightStatistics(const Sums& sums) : sums_(sums) {}
 
-  void Add(double log_weight);
+  // `odd` is the sign, -1 or 1, of an observable whose sign averages to exactly 0 in the target by a symmetry; 0 for
+  // none. A flow that misses a mode cannot see it in its weights; here it shows.
+  void Add(double log_weight, double odd = 0);
 
   const Sums& sums() const { return sums_; }
   // Proposals with a valid weight, zero weights included.
@@ -42,7 +45,8 @@ class WeightStatistics {
   double MeanLogWeight() const;
 
   // samples, ess, max_weight_share, zero_weights, invalid_weights, and the `reliable` rule: ESS x n >= 1000, no weight
-  // above 1 % of the sum, none invalid; the reason names the first condition that fails with its numbers.
+  // above 1 % of the sum, none invalid, the mean of `odd` within 6 sigma of 0; the reason names the first condition
+  // that fails with its numbers.
   v1::EnsembleQuality Quality() const;
 
  private:

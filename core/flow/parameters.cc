@@ -6,42 +6,48 @@
 
 namespace haarflow {
 
-ParameterLayout::ParameterLayout(const U1FlowPlan& plan) {
-  const auto add = [this](ParameterBlock block) {
-    block.offset = size_;
-    block.size = 1;
-    for (int64_t extent : block.shape) block.size *= extent;
-    size_ += block.size;
-    blocks_.push_back(std::move(block));
-  };
-  for (int32_t l = 0; l < static_cast<int32_t>(plan.layers.size()); ++l) {
-    const U1LayerPlan& layer = plan.layers[l];
-    for (int32_t s = 0; s < static_cast<int32_t>(layer.stages.size()); ++s) {
-      const StagePlan& stage = layer.stages[s];
-      add({stage.name + ".weight",
-           {stage.kernel_taps, stage.in_channels, stage.out_channels},
-           0,
-           0,
-           l,
-           s,
-           false,
-           layer.double_network});
-      add({stage.name + ".bias", {stage.out_channels}, 0, 0, l, s, true, layer.double_network});
-    }
+void ParameterLayout::Add(std::string name, std::vector<int64_t> shape, bool float64) {
+  ParameterBlock block{std::move(name), std::move(shape), size_, 1, float64};
+  for (int64_t extent : block.shape) block.size *= extent;
+  size_ += block.size;
+  blocks_.push_back(std::move(block));
+}
+
+void ParameterLayout::AddStages(const std::vector<StagePlan>& stages, bool float64) {
+  for (const StagePlan& stage : stages) {
+    Add(stage.name + ".weight", {stage.kernel_taps, stage.in_channels, stage.out_channels}, float64);
+    Add(stage.name + ".bias", {stage.out_channels}, float64);
   }
 }
 
-std::vector<double> ParameterLayout::InitialValues(const U1FlowPlan& plan, uint64_t seed) const {
-  std::vector<double> values(size_, 0.0);
-  for (const ParameterBlock& block : blocks_) {
-    const auto& stages = plan.layers[block.layer].stages;
-    const bool last = block.stage + 1 == static_cast<int32_t>(stages.size());
-    if (last && plan.layers[block.layer].starts_as_identity) continue;
-    const StagePlan& stage = stages[block.stage];
-    const double bound = 1 / std::sqrt(static_cast<double>(stage.kernel_taps) * stage.in_channels);
-    for (int64_t i = block.offset; i < block.offset + block.size; ++i) {
-      values[i] = bound * (2 * UniformNoise(seed, NoisePurpose::kInitial, 0, static_cast<uint32_t>(i)) - 1);
+ParameterLayout U1ParameterLayout(const U1FlowPlan& plan) {
+  ParameterLayout layout;
+  for (const U1LayerPlan& layer : plan.layers) layout.AddStages(layer.stages, layer.double_network);
+  return layout;
+}
+
+void InitialiseStages(const std::vector<StagePlan>& stages, bool starts_as_identity, uint64_t seed, int64_t offset,
+                      std::vector<double>* values) {
+  for (size_t s = 0; s < stages.size(); ++s) {
+    const StagePlan& stage = stages[s];
+    const int64_t size = (int64_t{stage.kernel_taps} * stage.in_channels + 1) * stage.out_channels;
+    if (s + 1 < stages.size() || !starts_as_identity) {
+      const double bound = 1 / std::sqrt(static_cast<double>(stage.kernel_taps) * stage.in_channels);
+      for (int64_t i = offset; i < offset + size; ++i) {
+        (*values)[i] = bound * (2 * UniformNoise(seed, NoisePurpose::kInitial, 0, static_cast<uint32_t>(i)) - 1);
+      }
     }
+    offset += size;
+  }
+}
+
+std::vector<double> U1InitialValues(const U1FlowPlan& plan, uint64_t seed) {
+  const ParameterLayout layout = U1ParameterLayout(plan);
+  std::vector<double> values(layout.size(), 0.0);
+  size_t block = 0;
+  for (const U1LayerPlan& layer : plan.layers) {
+    InitialiseStages(layer.stages, layer.starts_as_identity, seed, layout.blocks()[block].offset, &values);
+    block += 2 * layer.stages.size();
   }
   return values;
 }

@@ -7,9 +7,6 @@
 namespace haarflow {
 namespace {
 
-// Of all tables of a model: 1 GiB. Larger ones are a mistake in the spec, or an attack on memory.
-constexpr int64_t kMaxTableEntries = int64_t{1} << 28;
-
 // A kind of loop that feeds a network: its rectangle relative to the site it belongs to.
 struct FeatureKind {
   int mu, nu;
@@ -52,27 +49,6 @@ std::vector<int64_t> ActiveSites(const Lattice& lattice, const v1::LinkMask& mas
   return sites;
 }
 
-// Displacements of a kernel of odd extent k, in array order.
-std::vector<std::vector<int64_t>> KernelTaps(int dims, int64_t k) {
-  std::vector<std::vector<int64_t>> taps = {{}};
-  for (int axis = 0; axis < dims; ++axis) {
-    std::vector<std::vector<int64_t>> longer;
-    for (const auto& tap : taps) {
-      for (int64_t d = -(k / 2); d <= k / 2; ++d) {
-        longer.push_back(tap);
-        longer.back().push_back(d);
-      }
-    }
-    taps = std::move(longer);
-  }
-  return taps;
-}
-
-int64_t Displace(const Lattice& lattice, int64_t site, const std::vector<int64_t>& tap) {
-  for (int axis = 0; axis < lattice.dims(); ++axis) site = lattice.Shift(site, lattice.dims() - 1 - axis, tap[axis]);
-  return site;
-}
-
 int32_t ActivationCode(v1::Activation activation) {
   switch (activation) {
     case v1::ACTIVATION_SILU:
@@ -84,6 +60,29 @@ int32_t ActivationCode(v1::Activation activation) {
     default:
       return HF_ACTIVATION_NONE;
   }
+}
+
+// The sites that a convolution's kernel reads around `sites`, in order, and its taps there.
+std::vector<int64_t> AddSiteTaps(const Lattice& lattice, const std::vector<std::vector<int64_t>>& taps,
+                                 const std::vector<int64_t>& sites, StagePlan* stage) {
+  std::vector<int64_t> inputs;
+  std::vector<int32_t> slot(lattice.volume(), -1);
+  for (int64_t site : sites) {
+    for (const auto& tap : taps) slot[Displace(lattice, site, tap)] = 0;
+  }
+  for (int64_t site = 0; site < lattice.volume(); ++site) {
+    if (slot[site] < 0) continue;
+    slot[site] = static_cast<int32_t>(inputs.size());
+    inputs.push_back(site);
+  }
+  for (int64_t site : sites) {
+    for (size_t t = 0; t < taps.size(); ++t) {
+      stage->tap_input.push_back(slot[Displace(lattice, site, taps[t])]);
+      stage->tap_weight.push_back(static_cast<int32_t>(t));
+    }
+    stage->tap_begin.push_back(static_cast<int32_t>(stage->tap_input.size()));
+  }
+  return inputs;
 }
 
 // Builds one layer; keeps what its parts share.
@@ -139,58 +138,11 @@ class LayerPlanner {
     plan_.starts_as_identity = stack_.network().initialisation() != v1::INITIALISATION_FAN_IN;
   }
 
-  // Walks from the last convolution, whose sites are the active ones, to the first, whose inputs are loops.
   absl::Status AddStages() {
-    const v1::Network& network = stack_.network();
-    const int stages = network.hidden_size() + 1;
-    plan_.stages.resize(stages);
     std::vector<int64_t> sites = sites_;
-    for (int s = stages - 1; s > 0; --s) {
-      StagePlan& stage = plan_.stages[s];
-      stage.in_channels = static_cast<int32_t>(network.hidden(s - 1));
-      SetSizes(s, sites.size(), &stage);
-      stage.rows_per_tap = stage.in_channels;
-      stage.weight_blocks = stage.kernel_taps;
-      std::vector<int64_t> inputs;
-      RETURN_IF_ERROR(AddSiteTaps(network.kernel(s), sites, &inputs, &stage));
-      sites = std::move(inputs);
-    }
+    const int32_t parameters = CircleMapParameterCount(plan_.map, plan_.pieces);
+    ASSIGN_OR_RETURN(plan_.stages, PlanNetwork(lattice_, stack_.network(), parameters, name_, &sites));
     return AddLoopTaps(sites);
-  }
-
-  void SetSizes(int s, size_t sites, StagePlan* stage) const {
-    const v1::Network& network = stack_.network();
-    const bool last = s == network.hidden_size();
-    stage->sites = static_cast<int32_t>(sites);
-    stage->out_channels =
-        last ? CircleMapParameterCount(plan_.map, plan_.pieces) : static_cast<int32_t>(network.hidden(s));
-    stage->activation = last ? HF_ACTIVATION_NONE : ActivationCode(network.activation());
-    stage->kernel_taps = 1;
-    for (int axis = 0; axis < lattice_.dims(); ++axis) stage->kernel_taps *= static_cast<int32_t>(network.kernel(s));
-    stage->name = absl::StrCat(name_, ".conv", s);
-  }
-
-  absl::Status AddSiteTaps(int64_t kernel, const std::vector<int64_t>& sites, std::vector<int64_t>* inputs,
-                           StagePlan* stage) {
-    const auto taps = KernelTaps(lattice_.dims(), kernel);
-    if (static_cast<int64_t>(sites.size()) * static_cast<int64_t>(taps.size()) > kMaxTableEntries) return TooLarge();
-    std::vector<int32_t> slot(lattice_.volume(), -1);
-    for (int64_t site : sites) {
-      for (const auto& tap : taps) slot[Displace(lattice_, site, tap)] = 0;
-    }
-    for (int64_t site = 0; site < lattice_.volume(); ++site) {
-      if (slot[site] < 0) continue;
-      slot[site] = static_cast<int32_t>(inputs->size());
-      inputs->push_back(site);
-    }
-    for (int64_t site : sites) {
-      for (size_t t = 0; t < taps.size(); ++t) {
-        stage->tap_input.push_back(slot[Displace(lattice_, site, taps[t])]);
-        stage->tap_weight.push_back(static_cast<int32_t>(t));
-      }
-      stage->tap_begin.push_back(static_cast<int32_t>(stage->tap_input.size()));
-    }
-    return absl::OkStatus();
   }
 
   absl::Status AddLoopTaps(const std::vector<int64_t>& sites) {
@@ -198,14 +150,13 @@ class LayerPlanner {
     const auto taps = KernelTaps(lattice_.dims(), stack_.network().kernel(0));
     StagePlan& stage = plan_.stages[0];
     stage.in_channels = static_cast<int32_t>(2 * kinds.size());
-    SetSizes(0, sites.size(), &stage);
     stage.rows_per_tap = 2;
     stage.weight_blocks = stage.kernel_taps * static_cast<int32_t>(kinds.size());
     int64_t path_links = 0;
     for (const FeatureKind& kind : kinds) path_links += 2 * (kind.width + kind.height);
     const int64_t loops = std::min<int64_t>(lattice_.volume(), static_cast<int64_t>(sites.size() * taps.size()));
     const int64_t entries = static_cast<int64_t>(sites.size() * taps.size() * kinds.size()) + loops * path_links;
-    if (entries > kMaxTableEntries) return TooLarge();
+    if (entries > kMaxTableEntries) return TablesTooLarge(name_);
     constexpr int32_t kUnknown = -2, kActive = -1;
     std::vector<int32_t> slot(lattice_.volume() * kinds.size(), kUnknown);
     for (int64_t site : sites) {
@@ -233,11 +184,6 @@ class LayerPlanner {
     return true;
   }
 
-  absl::Status TooLarge() const {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name_, ": its tables exceed 2^28 entries; use smaller kernels or a smaller lattice"));
-  }
-
   const Lattice& lattice_;
   const v1::U1CouplingStack& stack_;
   const v1::LinkMask& mask_;
@@ -248,6 +194,54 @@ class LayerPlanner {
 };
 
 }  // namespace
+
+absl::Status TablesTooLarge(const std::string& layer) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(layer, ": its tables exceed 2^28 entries; use smaller kernels or a smaller lattice"));
+}
+
+std::vector<std::vector<int64_t>> KernelTaps(int dims, int64_t k) {
+  std::vector<std::vector<int64_t>> taps = {{}};
+  for (int axis = 0; axis < dims; ++axis) {
+    std::vector<std::vector<int64_t>> longer;
+    for (const auto& tap : taps) {
+      for (int64_t d = -(k / 2); d <= k / 2; ++d) {
+        longer.push_back(tap);
+        longer.back().push_back(d);
+      }
+    }
+    taps = std::move(longer);
+  }
+  return taps;
+}
+
+int64_t Displace(const Lattice& lattice, int64_t site, const std::vector<int64_t>& tap) {
+  for (int axis = 0; axis < lattice.dims(); ++axis) site = lattice.Shift(site, lattice.dims() - 1 - axis, tap[axis]);
+  return site;
+}
+
+absl::StatusOr<std::vector<StagePlan>> PlanNetwork(const Lattice& lattice, const v1::Network& network,
+                                                   int32_t parameters, const std::string& name,
+                                                   std::vector<int64_t>* sites) {
+  const int last = network.hidden_size();
+  std::vector<StagePlan> stages(last + 1);
+  for (int s = last; s >= 0; --s) {
+    StagePlan& stage = stages[s];
+    stage.sites = static_cast<int32_t>(sites->size());
+    stage.out_channels = s == last ? parameters : static_cast<int32_t>(network.hidden(s));
+    stage.activation = s == last ? HF_ACTIVATION_NONE : ActivationCode(network.activation());
+    stage.kernel_taps = 1;
+    for (int axis = 0; axis < lattice.dims(); ++axis) stage.kernel_taps *= static_cast<int32_t>(network.kernel(s));
+    stage.name = absl::StrCat(name, ".conv", s);
+    if (s == 0) break;
+    stage.in_channels = static_cast<int32_t>(network.hidden(s - 1));
+    stage.rows_per_tap = stage.in_channels;
+    stage.weight_blocks = stage.kernel_taps;
+    if (int64_t{stage.sites} * stage.kernel_taps > kMaxTableEntries) return TablesTooLarge(name);
+    *sites = AddSiteTaps(lattice, KernelTaps(lattice.dims(), network.kernel(s)), *sites, &stage);
+  }
+  return stages;
+}
 
 void LoopTable::Add(const Path& path) {
   for (const PathStep& step : path) links.push_back(static_cast<int32_t>(2 * step.link + (step.sign < 0 ? 1 : 0)));

@@ -43,6 +43,21 @@ struct StagePlan {
   std::string name;  // of its tensors: name + ".weight" [taps, in, out], name + ".bias" [out]
 };
 
+// Of all tables of a model: 1 GiB. Larger ones are a mistake in the spec, or an attack on memory.
+constexpr int64_t kMaxTableEntries = int64_t{1} << 28;
+absl::Status TablesTooLarge(const std::string& layer);
+
+// Displacements of a kernel of odd extent k, in array order, and the site that one of them leads to.
+std::vector<std::vector<int64_t>> KernelTaps(int dims, int64_t k);
+int64_t Displace(const Lattice& lattice, int64_t site, const std::vector<int64_t>& tap);
+
+// The convolutions of a layer's network, from the last, which gives `parameters` channels at `*sites`, to the first; on
+// return `*sites` are those where the first is needed. The first lacks its taps and what they read: in_channels,
+// rows_per_tap, weight_blocks. `name` is the layer's.
+absl::StatusOr<std::vector<StagePlan>> PlanNetwork(const Lattice& lattice, const v1::Network& network,
+                                                   int32_t parameters, const std::string& name,
+                                                   std::vector<int64_t>* sites);
+
 struct U1LayerPlan {
   std::vector<int32_t> active_links;
   LoopTable active_loops;

@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<std::string>> FilesOf(const std::string& path);
 absl::Status WriteConfigurations(const std::string& part_path, const std::string& path);
 
 // Makes a journal of a finished HDF5 file, so that it can be continued. UNIMPLEMENTED for npy; DATA_LOSS for a file
-// that is not ours or whose links do not have the SHA-256 that it says.
+// that is not ours or whose fields do not have the SHA-256 that it says.
 absl::Status ReopenConfigurations(const std::string& path, const std::string& part_path);
 
 }  // namespace haarflow

@@ -142,7 +142,7 @@ class Tables {
     const v1::SampleHeader& header = run_.header;
     const std::vector<hsize_t> shape(header.shape().begin(), header.shape().end());
     const bool f32 = ScalarBytes(header) == 4;
-    RETURN_IF_ERROR(Add(file, "links", f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE,
+    RETURN_IF_ERROR(Add(file, FieldName(header.target()), f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE,
                         f32 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE, shape, chunk_rows_));
     RETURN_IF_ERROR(Add(file, "index", H5T_STD_U64LE, H5T_NATIVE_UINT64, {}, kColumnChunkRows));
     for (const char* name : {"log_weight", "log_q", "action"}) {

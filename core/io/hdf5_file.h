@@ -1,6 +1,7 @@
 // HDF5 files of configurations (lattice.md 1.5):
 //
-//   /links              [n][mu][..., y, x]  float64 or float32, angles; chunked along n, extendable
+//   /links              [n][mu][..., y, x]  float64 or float32, angles; chunked along n, extendable. Scalars: /field,
+//                       [n][..., y, x] or [n][component][..., y, x]
 //   /index              [n]  uint64         the proposal's index: with digests and seed it names the configuration
 //   /multiplicity       [n]  uint64         chain steps; METROPOLIS only
 //   /log_weight         [n]  float64        -action - log_q
@@ -19,7 +20,7 @@ namespace haarflow {
 // `run` is what ReadPart(part_path) said. Memory: one chunk of configurations.
 absl::Status WriteHdf5(const PartContents& run, const std::string& part_path, const std::string& path);
 
-// The inverse: a journal with one header, chunks, and the token in an unfinished summary. Verifies the links' SHA-256.
+// The inverse: a journal with one header, chunks, and the token in an unfinished summary. Verifies the fields' SHA-256.
 absl::Status PartFromHdf5(const std::string& path, const std::string& part_path);
 
 }  // namespace haarflow

@@ -7,6 +7,7 @@
 #include "core/base/status.h"
 #include "core/io/hdf5_file.h"
 #include "core/io/hdf5_handles.h"
+#include "core/io/run_attributes.h"
 #include "core/io/temporary_file.h"
 
 namespace haarflow {
@@ -99,7 +100,7 @@ class Replay {
     std::string* payload = chunk->mutable_payload();
     payload->resize(rows * header_.configuration_bytes());
     const hid_t type = ScalarBytes(header_) == 4 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
-    RETURN_IF_ERROR(ReadRows(file_, "links", type, shape_, first, rows, payload->data()));
+    RETURN_IF_ERROR(ReadRows(file_, FieldName(header_.target()), type, shape_, first, rows, payload->data()));
     sha_.Update(*payload);
     chunk->set_payload_total(payload->size());
     chunk->set_crc32c(Crc32c(payload->data(), payload->size()));
@@ -155,7 +156,7 @@ absl::Status Convert(const std::string& path, PartWriter* part) {
     RETURN_IF_ERROR(part->Append(message));
   }
   if (replay.Sha256Hex() != sha256) {
-    return absl::DataLossError("the links do not have the SHA-256 that the file says: it was altered");
+    return absl::DataLossError("the fields do not have the SHA-256 that the file says: it was altered");
   }
   return part->Append(summary);
 }

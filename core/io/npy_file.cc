@@ -58,12 +58,12 @@ nlohmann::ordered_json JsonOf(const std::vector<Attribute>& attributes) {
   return json;
 }
 
-// Writes what a block holds; gathers the links' SHA-256.
+// Writes what a block holds; gathers the fields' SHA-256.
 class NpyWriter {
  public:
-  NpyWriter(const v1::SampleHeader& header, OutputStream* links, OutputStream* table)
+  NpyWriter(const v1::SampleHeader& header, OutputStream* fields, OutputStream* table)
       : header_(header),
-        links_(links),
+        fields_(fields),
         table_(table),
         block_(header.observables_size(), header.configuration_bytes()) {}
 
@@ -78,7 +78,7 @@ class NpyWriter {
   absl::Status Flush(size_t rows) {
     const size_t bytes = rows * header_.configuration_bytes();
     sha_.Update(block_.fields.data(), bytes);
-    RETURN_IF_ERROR(links_->Write(block_.fields.data(), bytes));
+    RETURN_IF_ERROR(fields_->Write(block_.fields.data(), bytes));
     std::string records;
     const auto put = [&records](const auto& value) {
       records.append(reinterpret_cast<const char*>(&value), sizeof value);
@@ -98,7 +98,7 @@ class NpyWriter {
   }
 
   const v1::SampleHeader& header_;
-  OutputStream* links_;
+  OutputStream* fields_;
   OutputStream* table_;
   RowBlock block_;
   Sha256 sha_;
@@ -119,22 +119,22 @@ absl::Status WriteNpy(const PartContents& run, const std::string& part_path, con
     }
   }
   const std::vector<std::string> names = NpyFilesOf(path);
-  TemporaryFile links_file(names[0]);
+  TemporaryFile fields_file(names[0]);
   TemporaryFile table_file(names[1]);
   TemporaryFile json_file(names[2]);
-  ASSIGN_OR_RETURN(OutputStream links, OutputStream::Open(links_file.name()));
+  ASSIGN_OR_RETURN(OutputStream fields, OutputStream::Open(fields_file.name()));
   ASSIGN_OR_RETURN(OutputStream table, OutputStream::Open(table_file.name()));
   std::string shape = absl::StrCat(run.configurations);
   for (const uint64_t extent : header.shape()) absl::StrAppend(&shape, ", ", extent);
-  const std::string links_header = NpyHeader(ScalarBytes(header) == 4 ? "'<f4'" : "'<f8'", shape);
+  const std::string fields_header = NpyHeader(ScalarBytes(header) == 4 ? "'<f4'" : "'<f8'", shape);
   const std::string table_header = NpyHeader(TableDescr(header), absl::StrCat(run.configurations, ","));
-  RETURN_IF_ERROR(links.Write(links_header.data(), links_header.size()));
+  RETURN_IF_ERROR(fields.Write(fields_header.data(), fields_header.size()));
   RETURN_IF_ERROR(table.Write(table_header.data(), table_header.size()));
 
-  NpyWriter writer(header, &links, &table);
+  NpyWriter writer(header, &fields, &table);
   RETURN_IF_ERROR(ReadPart(part_path, [&](const SampleRow& row) { return writer.Add(row); }).status());
   RETURN_IF_ERROR(writer.Finish());
-  RETURN_IF_ERROR(links.Close());
+  RETURN_IF_ERROR(fields.Close());
   RETURN_IF_ERROR(table.Close());
 
   ASSIGN_OR_RETURN(const auto attributes, AttributesOf(run, writer.Sha256Hex()));
@@ -145,7 +145,7 @@ absl::Status WriteNpy(const PartContents& run, const std::string& part_path, con
   RETURN_IF_ERROR(json.Close());
   RETURN_IF_ERROR(table_file.Publish());
   RETURN_IF_ERROR(json_file.Publish());
-  return links_file.Publish();  // last: where it is, the others are
+  return fields_file.Publish();  // last: where it is, the others are
 }
 
 }  // namespace haarflow

@@ -1,5 +1,6 @@
-// NumPy files. FILE.npy: links [n, mu, ..., y, x]. FILE.table.npy: one record per configuration (index u8, multiplicity
-// u8, log_weight, log_q, action and every observable f8). FILE.json: the attributes, bytes as hexadecimal digits.
+// NumPy files. FILE.npy: links [n, mu, ..., y, x], or scalars [n, ..., y, x]. FILE.table.npy: one record per
+// configuration (index u8, multiplicity u8, log_weight, log_q, action and every observable f8). FILE.json: the
+// attributes, bytes as hexadecimal digits.
 #pragma once
 
 #include <string>
@@ -10,7 +11,7 @@
 
 namespace haarflow {
 
-// links, table, attributes; `path` ends in .npy.
+// Fields, table, attributes; `path` ends in .npy.
 std::vector<std::string> NpyFilesOf(const std::string& path);
 
 // `run` is what ReadPart(part_path) said.

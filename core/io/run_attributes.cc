@@ -1,22 +1,31 @@
 #include "core/io/run_attributes.h"
 
+#include <algorithm>
 #include <ctime>
 
+#include "absl/strings/str_join.h"
+#include "core/action/phi4.h"
+#include "core/action/target.h"
 #include "core/base/digest.h"
 #include "core/base/status.h"
-#include "core/model/spec.h"
 
 namespace haarflow {
 namespace {
 
-constexpr char kConventionText[] =
+constexpr char kLinksText[] =
     "U(1) links are angles theta in [-pi, pi), little-endian IEEE 754. Axes [n, mu, ..., y, x]; direction mu = 0 is x "
-    "and shifts the "
-    "last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - theta_mu(x + nu) - "
-    "theta_nu(x). "
-    "S = -beta sum_P cos theta_P. log_q is the density of the flow with respect to the Haar measure dtheta / 2 pi; "
-    "log_weight = -action - log_q. METROPOLIS: row i stands for multiplicity[i] successive chain steps. "
-    "REWEIGHTED: rows are independent, each with weight exp(log_weight).";
+    "and shifts the last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - "
+    "theta_mu(x + nu) - theta_nu(x). S = -beta sum_P cos theta_P. log_q is the density of the flow with respect to the "
+    "Haar measure dtheta / 2 pi; ";
+constexpr char kScalarText[] =
+    "Real scalars phi, little-endian IEEE 754. Axes [n, ..., y, x], of a field of two components [n, component, ..., "
+    "y, x]; x is the last axis, time the first of the lattice; periodic. phi^2 is the sum over components. S = sum_x [ "
+    "-hop sum_mu phi_x phi_{x+mu} + quadratic phi_x^2 + quartic (phi_x^2)^2 ] with the attributes hop, quadratic, "
+    "quartic. log_q is the density of the flow with respect to the Lebesgue measure; ";
+constexpr char kWeightText[] =
+    "log_weight = -action - log_q. METROPOLIS: row i stands for multiplicity[i] successive chain steps. REWEIGHTED: "
+    "rows "
+    "are independent, each with weight exp(log_weight).";
 
 std::string HexOf(const std::string& bytes) {
   const auto digest = Digest::FromBytes(bytes);
@@ -35,11 +44,19 @@ std::string NowUtc() {
 void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
   out->push_back({"target", CanonicalTarget(target)});
   out->push_back({"target_description", DescribeTarget(target)});
-  if (target.theory_case() == v1::Target::kU1Wilson) {
+  if (target.has_phi4()) {
+    const Phi4Couplings couplings = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
+    out->push_back({"theory", std::string("phi4")});
+    out->push_back({"components", static_cast<uint64_t>(couplings.components)});
+    out->push_back({"hop", couplings.hop});
+    out->push_back({"quadratic", couplings.quadratic});
+    out->push_back({"quartic", couplings.quartic});
+  } else {
     out->push_back({"group", std::string("U(1)")});
     out->push_back({"theory", std::string("u1_wilson")});
-    out->push_back({"beta", target.u1_wilson().beta()});
+    out->push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
   }
+  for (const auto& [name, value] : TheoryParameters(target)) out->push_back({name, value});
   std::vector<uint64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
   std::vector<std::string> boundary;
   for (int i = 0; i < target.lattice().shape_size(); ++i) {
@@ -71,27 +88,31 @@ void AppendStatistics(const v1::ChainStatistics& statistics, std::vector<Attribu
 
 }  // namespace
 
-std::string AxisNames(int directions) {
-  static constexpr const char* kNames[] = {"x", "y", "z", "t"};
-  std::string names = "mu";
-  for (int axis = directions - 1; axis >= 0; --axis) names += absl::StrCat(",", axis < 4 ? kNames[axis] : "?");
-  return names;
+std::string FieldName(const v1::Target& target) { return target.has_u1_wilson() ? "links" : "field"; }
+
+std::string AxisNames(const v1::Target& target) {
+  const int directions = target.lattice().shape_size();
+  std::vector<std::string> names = {"t", "z", "y", "x"};
+  names.erase(names.begin(), names.end() - std::min<int>(directions, 4));
+  if (target.has_u1_wilson()) names.insert(names.begin(), "mu");
+  if (target.phi4().components() == 2) names.insert(names.begin(), "component");
+  return absl::StrJoin(names, ",");
 }
 
-absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& links_sha256_hex) {
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& fields_sha256_hex) {
   const v1::SampleHeader& header = run.header;
   RETURN_IF_ERROR(ValidateTarget(header.target()));
-  const int directions = header.target().lattice().shape_size();
+  const v1::Target& target = header.target();
   std::vector<Attribute> out;
   out.push_back({"format", std::string("haarflow configurations")});
   out.push_back({"format_version", uint64_t{1}});
   out.push_back({"creator", std::string("haarflow " HAARFLOW_VERSION)});
   out.push_back({"created", NowUtc()});
-  out.push_back({"axes", "n," + AxisNames(directions)});
-  out.push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
+  out.push_back({"axes", "n," + AxisNames(target)});
+  out.push_back({"dataset", FieldName(target)});
   out.push_back({"convention_version", uint64_t{header.convention()}});
-  out.push_back({"convention", std::string(kConventionText)});
-  AppendTarget(header.target(), &out);
+  out.push_back({"convention", absl::StrCat(target.has_u1_wilson() ? kLinksText : kScalarText, kWeightText)});
+  AppendTarget(target, &out);
   out.push_back({"target_digest", HexOf(header.target_digest())});
   out.push_back({"model", header.model()});
   out.push_back({"model_version", header.version()});
@@ -106,7 +127,7 @@ absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, con
   out.push_back({"configurations", run.configurations});
   out.push_back({"observables", std::vector<std::string>(header.observables().begin(), header.observables().end())});
   AppendStatistics(run.statistics, &out);
-  out.push_back({"sha256", links_sha256_hex});
+  out.push_back({"sha256", fields_sha256_hex});
   out.push_back({"resume_token", OpaqueBytes{run.resume_token}});
   // What --resume needs to continue a finished file, as the server sent it.
   out.push_back({"header_message", OpaqueBytes{header.SerializeAsString()}});

@@ -20,10 +20,12 @@ struct Attribute {
   std::variant<std::string, OpaqueBytes, double, uint64_t, bool, std::vector<std::string>, std::vector<uint64_t>> value;
 };
 
-// The attributes of a run whose links have this SHA-256. INVALID_ARGUMENT when its target makes no sense.
-absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& links_sha256_hex);
+// The attributes of a run whose fields have this SHA-256. INVALID_ARGUMENT when its target makes no sense.
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& fields_sha256_hex);
 
-// "mu,y,x" for two directions.
-std::string AxisNames(int directions);
+// The name of the dataset of fields: "links" of a gauge theory, else "field".
+std::string FieldName(const v1::Target& target);
+// The axes of one configuration: "mu,y,x" of links, "y,x" of a scalar, "component,y,x" of an O(2) field.
+std::string AxisNames(const v1::Target& target);
 
 }  // namespace haarflow

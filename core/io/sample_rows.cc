@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/action/target.h"
 #include "core/base/digest.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
@@ -10,37 +11,42 @@ namespace haarflow {
 namespace {
 
 constexpr uint64_t kMaxConfigurationBytes = uint64_t{1} << 34;
-constexpr uint32_t kConvention = 1;
+constexpr uint32_t kLastConvention = 2;
 
 absl::Status Corrupt(const std::string& what) { return absl::DataLossError(absl::StrCat("sample stream: ", what)); }
+absl::Status Corrupted(const absl::Status& status) {
+  return status.ok() ? status : Corrupt(std::string(status.message()));
+}
+
+// Fields follow: their shape is that of the target's.
+absl::Status CheckShape(const v1::SampleHeader& header) {
+  RETURN_IF_ERROR(Corrupted(ValidateTarget(header.target())));
+  if (header.convention() != FieldConvention(header.target())) {
+    return Corrupt(absl::StrCat("field convention ", header.convention(), " is not that of the target"));
+  }
+  const std::vector<int64_t> shape = FieldShape(header.target());
+  if (!std::equal(shape.begin(), shape.end(), header.shape().begin(), header.shape().end())) {
+    return Corrupt("shape is not that of the target's fields");
+  }
+  const uint64_t bytes = ScalarBytes(header) * static_cast<uint64_t>(FieldSize(header.target()));
+  if (bytes > kMaxConfigurationBytes) return Corrupt("a configuration would have more than 16 GiB");
+  if (bytes != header.configuration_bytes()) {
+    return Corrupt(absl::StrCat("configuration_bytes is ", header.configuration_bytes(), ", its shape needs ", bytes));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckHeader(const v1::SampleHeader& header) {
-  if (header.convention() != kConvention) {
+  if (header.convention() < 1 || header.convention() > kLastConvention) {
     return absl::FailedPreconditionError(absl::StrCat("the stream uses field convention ", header.convention(),
-                                                      "; this program knows ", kConvention, ": update it"));
+                                                      "; this program knows 1 to ", kLastConvention, ": update it"));
   }
   if (header.model_digest().size() != Digest::kBytes) return Corrupt("model_digest is not 32 bytes");
   if (header.target_digest().size() != Digest::kBytes) return Corrupt("target_digest is not 32 bytes");
   if (header.mode() != v1::SAMPLE_MODE_METROPOLIS && header.mode() != v1::SAMPLE_MODE_REWEIGHTED) {
     return Corrupt(absl::StrCat("unknown mode ", static_cast<int>(header.mode())));
   }
-  if (header.configuration_bytes() == 0) return absl::OkStatus();
-  // Fields follow: their shape is [mu, ...] of the target's lattice.
-  const auto& extents = header.target().lattice().shape();
-  if (extents.empty() || header.shape_size() != extents.size() + 1 || header.shape(0) != extents.size()) {
-    return Corrupt("shape is not [mu, ...] of the target's lattice");
-  }
-  uint64_t bytes = ScalarBytes(header) * header.shape(0);
-  for (int i = 0; i < extents.size(); ++i) {
-    if (header.shape(i + 1) != extents[i] || extents[i] == 0)
-      return Corrupt("shape is not that of the target's lattice");
-    bytes *= extents[i];
-    if (bytes > kMaxConfigurationBytes) return Corrupt("a configuration would have more than 16 GiB");
-  }
-  if (bytes != header.configuration_bytes()) {
-    return Corrupt(absl::StrCat("configuration_bytes is ", header.configuration_bytes(), ", its shape needs ", bytes));
-  }
-  return absl::OkStatus();
+  return header.configuration_bytes() == 0 ? absl::OkStatus() : CheckShape(header);
 }
 
 // What must not change from one part of a chain to the next.
@@ -64,6 +70,7 @@ absl::Status CheckContinues(const v1::SampleHeader& first, const v1::SampleHeade
 
 }  // namespace
 
+uint32_t FieldConvention(const v1::Target& target) { return target.has_u1_wilson() ? 1 : 2; }
 size_t ScalarBytes(const v1::SampleHeader& header) { return header.precision() == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8; }
 bool IsMetropolis(const v1::SampleHeader& header) { return header.mode() != v1::SAMPLE_MODE_REWEIGHTED; }
 

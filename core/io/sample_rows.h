@@ -20,7 +20,7 @@ struct SampleRow {
   double log_q = 0;
   double action = 0;
   absl::Span<const double> observables;  // in the header's order
-  absl::Span<const char> field;  // configuration_bytes of [mu, ..., y, x]; empty when fields are omitted or not kept
+  absl::Span<const char> field;  // configuration_bytes of header.shape; empty when fields are omitted or not kept
 };
 using RowVisitor = std::function<absl::Status(const SampleRow&)>;
 
@@ -104,6 +104,8 @@ class RowBlock {
   size_t configuration_bytes_;
 };
 
+// Of the target: U(1) angles or scalars (SampleHeader.convention).
+uint32_t FieldConvention(const v1::Target& target);
 // Bytes of one number of a field.
 size_t ScalarBytes(const v1::SampleHeader& header);
 // FLOAT64 when unspecified, METROPOLIS when unspecified.

@@ -1,21 +1,23 @@
 // The CPU implementation of the table: owns copies of flows, cuts batches into tiles, picks the instruction set.
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "core/kernel/cpu/isa.h"
+#include "core/kernel/cpu/scalar_isa.h"
 #include "core/kernel/kernels.h"
+#include "core/kernel/tiles.h"
 
 namespace haarflow {
 namespace {
 
 using kernel::IsaKernels;
 using kernel::kTile;
-using kernel::TileWorkspace;
+using kernel::ScalarKernels;
+using kernel::TiledFlow;
 
 thread_local std::string last_error;
 
@@ -27,216 +29,86 @@ int32_t Fail(int32_t code, const std::string& message) {
 const char* LastError() { return last_error.c_str(); }
 int32_t DeviceCount() { return 1; }
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-template <class T>
-using Buffer = std::unique_ptr<T[], Free>;
-
-// 64-byte aligned, at least one element.
-template <class T>
-Buffer<T> Allocate(int64_t n) {
-  const size_t bytes = (static_cast<size_t>(n < 1 ? 1 : n) * sizeof(T) + 63) / 64 * 64;
-  void* p = std::aligned_alloc(64, bytes);
-  if (p == nullptr) throw std::bad_alloc();
-  return Buffer<T>(static_cast<T*>(p));
-}
-
-// A deep copy of a flow and what its tiles need.
-class CpuFlow {
- public:
-  // Throws std::bad_alloc; returns what is wrong with the tables, or an empty string.
-  std::string Copy(const hf_u1_flow& flow) {
-    flow_ = flow;
-    if (flow.links < 1 || flow.layers < 0) return "links and layers must be positive";
-    if (std::string e = CopyLoops(&flow_.plaquettes); !e.empty()) return "plaquettes: " + e;
-    layers_.reserve(flow.layers);
-    for (int32_t i = 0; i < flow.layers; ++i) {
-      layers_.push_back(flow.layer[i]);
-      if (std::string e = CopyLayer(&layers_.back()); !e.empty()) return "layer " + std::to_string(i) + ": " + e;
-    }
-    flow_.layer = layers_.data();
-    return "";
-  }
-
-  const hf_u1_flow& flow() const { return flow_; }
-
-  // Scratch memory of one tile. One per thread at work.
-  struct Scratch {
-    Buffer<double> links;
-    Buffer<double> features;
-    Buffer<double> stage[2];
-    TileWorkspace view;
-  };
-  Scratch MakeScratch() const {
-    Scratch s;
-    s.links = Allocate<double>(static_cast<int64_t>(flow_.links) * kTile);
-    s.features = Allocate<double>(max_features_ * 2 * kTile);
-    for (auto& stage : s.stage) stage = Allocate<double>(max_rows_ * kTile);
-    s.view = {s.links.get(), s.features.get(), {s.stage[0].get(), s.stage[1].get()}};
-    return s;
-  }
-
- private:
-  template <class T>
-  const T* Keep(const T* data, int64_t n) {
-    auto copy = Allocate<T>(n);
-    if (n > 0) std::memcpy(copy.get(), data, static_cast<size_t>(n) * sizeof(T));
-    const T* p = copy.get();
-    owned_.push_back(std::unique_ptr<void, Free>(copy.release()));
-    return p;
-  }
-
-  std::string CopyLoops(hf_loops* loops) {
-    if (loops->n < 0) return "negative number of loops";
-    loops->begin = Keep(loops->begin, int64_t{loops->n} + 1);
-    for (int32_t i = 0; i < loops->n; ++i) {
-      if (loops->begin[i] > loops->begin[i + 1]) return "loop offsets decrease";
-    }
-    if (loops->begin[0] != 0) return "loop offsets do not start at 0";
-    loops->links = Keep(loops->links, loops->begin[loops->n]);
-    for (int32_t k = 0; k < loops->begin[loops->n]; ++k) {
-      if (loops->links[k] < 0 || loops->links[k] / 2 >= flow_.links) return "a loop runs through an unknown link";
-    }
-    return "";
-  }
-
-  std::string CopyStage(hf_stage* stage, int64_t input_rows, int64_t scalar) {
-    if (stage->sites < 0 || stage->out_channels < 1 || stage->rows_per_tap < 1 || stage->weight_blocks < 0) {
-      return "sizes must be positive";
-    }
-    stage->tap_begin = Keep(stage->tap_begin, int64_t{stage->sites} + 1);
-    if (stage->tap_begin[0] != 0) return "tap offsets do not start at 0";
-    for (int32_t s = 0; s < stage->sites; ++s) {
-      if (stage->tap_begin[s] > stage->tap_begin[s + 1]) return "tap offsets decrease";
-    }
-    const int64_t taps = stage->tap_begin[stage->sites];
-    stage->tap_input = Keep(stage->tap_input, taps);
-    stage->tap_weight = Keep(stage->tap_weight, taps);
-    for (int64_t t = 0; t < taps; ++t) {
-      const bool input_ok =
-          stage->tap_input[t] >= 0 && (stage->tap_input[t] + 1) * int64_t{stage->rows_per_tap} <= input_rows;
-      if (!input_ok) return "a tap reads outside its input";
-      if (stage->tap_weight[t] < 0 || stage->tap_weight[t] >= stage->weight_blocks) return "a tap has no weights";
-    }
-    const int64_t weights = int64_t{stage->weight_blocks} * stage->rows_per_tap * stage->out_channels;
-    stage->weights = Keep(static_cast<const char*>(stage->weights), weights * scalar);
-    stage->bias = Keep(static_cast<const char*>(stage->bias), stage->out_channels * scalar);
-    max_rows_ = std::max(max_rows_, int64_t{stage->sites} * stage->out_channels);
-    return "";
-  }
-
-  std::string CopyLayer(hf_u1_coupling* layer) {
-    if (layer->active < 0 || layer->active_loops.n != layer->active) return "one active loop is needed per active link";
-    layer->active_links = Keep(layer->active_links, layer->active);
-    for (int32_t i = 0; i < layer->active; ++i) {
-      if (layer->active_links[i] < 0 || layer->active_links[i] >= flow_.links) return "unknown active link";
-    }
-    if (std::string e = CopyLoops(&layer->active_loops); !e.empty()) return "active " + e;
-    if (std::string e = CopyLoops(&layer->features); !e.empty()) return "feature " + e;
-    max_features_ = std::max(max_features_, int64_t{layer->features.n});
-    const int limit = layer->map == HF_MAP_SPLINE ? 64 : 16;
-    if (layer->map < HF_MAP_SPLINE || layer->map > HF_MAP_NON_COMPACT || layer->pieces < 1 || layer->pieces > limit) {
-      return "unknown circle map";
-    }
-    if (layer->stages < 1) return "a network has at least one stage";
-    auto stages = std::make_unique<hf_stage[]>(layer->stages);
-    int64_t rows = int64_t{layer->features.n} * 2;
-    for (int32_t s = 0; s < layer->stages; ++s) {
-      stages[s] = layer->stage[s];
-      if (std::string e = CopyStage(&stages[s], rows, layer->double_network ? 8 : 4); !e.empty()) {
-        return "stage " + std::to_string(s) + ": " + e;
-      }
-      rows = int64_t{stages[s].sites} * stages[s].out_channels;
-    }
-    const int64_t channels = layer->map == HF_MAP_SPLINE    ? 3 * layer->pieces + 1
-                             : layer->map == HF_MAP_MOEBIUS ? 2 * layer->pieces + 1
-                                                            : layer->pieces + 1;
-    const hf_stage& last = stages[layer->stages - 1];
-    if (last.sites != layer->active || last.out_channels != channels)
-      return "the last stage does not fit the circle map";
-    layer->stage = stages.get();
-    stages_.push_back(std::move(stages));
-    return "";
-  }
-
-  hf_u1_flow flow_{};
-  std::vector<hf_u1_coupling> layers_;
-  std::vector<std::unique_ptr<hf_stage[]>> stages_;
-  std::vector<std::unique_ptr<void, Free>> owned_;
-  int64_t max_features_ = 0;
-  int64_t max_rows_ = 0;
-};
-
-void ToRows(const TileWorkspace& work, int64_t links, int64_t used, double* out) {
-  for (int64_t link = 0; link < links; ++link) {
-    for (int64_t i = 0; i < used; ++i) out[i * links + link] = work.links[link * kTile + i];
+void ToRows(const double* tile, int64_t size, int64_t used, double* out) {
+  for (int64_t e = 0; e < size; ++e) {
+    for (int64_t i = 0; i < used; ++i) out[i * size + e] = tile[e * kTile + i];
   }
 }
 
 // Slots beyond `used` repeat the last configuration: padding that no result depends on.
-void FromRows(const double* in, int64_t links, int64_t used, const TileWorkspace& work) {
-  for (int64_t link = 0; link < links; ++link) {
-    for (int64_t i = 0; i < kTile; ++i) work.links[link * kTile + i] = in[std::min(i, used - 1) * links + link];
+void FromRows(const double* in, int64_t size, int64_t used, double* tile) {
+  for (int64_t e = 0; e < size; ++e) {
+    for (int64_t i = 0; i < kTile; ++i) tile[e * kTile + i] = in[std::min(i, used - 1) * size + e];
   }
 }
 
-template <const IsaKernels* (*kIsa)()>
+// Calls f(tile, first, used) for every tile of n configurations.
+template <class F>
+int32_t ForTiles(const TiledFlow& flow, int64_t n, const F& f) {
+  try {
+    const auto tile = flow.MakeTile();
+    for (int64_t first = 0; first < n; first += kTile) f(*tile, first, std::min<int64_t>(kTile, n - first));
+    return HF_OK;
+  } catch (const std::bad_alloc&) {
+    return Fail(HF_NO_MEMORY, "not enough memory for a tile's scratch space");
+  }
+}
+
+void Destroy(void* handle) { delete static_cast<TiledFlow*>(handle); }
+
+int32_t Draw(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, const double* couplings,
+             double* field, double* log_q, double* action, void* /*stream*/) {
+  const auto& flow = *static_cast<const TiledFlow*>(handle);
+  const int64_t size = flow.field_size();
+  return ForTiles(flow, n, [&](TiledFlow::Tile& tile, int64_t first, int64_t used) {
+    uint64_t tile_seed[kTile], tile_index[kTile];
+    double tile_log_q[kTile], tile_action[kTile];
+    for (int64_t i = 0; i < kTile; ++i) {
+      tile_seed[i] = seed[first + std::min(i, used - 1)];
+      tile_index[i] = index[first + std::min(i, used - 1)];
+    }
+    tile.Draw(tile_seed, tile_index, couplings, tile_log_q, tile_action);
+    ToRows(tile.field, size, used, field + first * size);
+    std::copy_n(tile_log_q, used, log_q + first);
+    std::copy_n(tile_action, used, action + first);
+  });
+}
+
+int32_t Density(const void* handle, int64_t n, const double* field, const double* couplings, double* log_q,
+                double* action, void* /*stream*/) {
+  const auto& flow = *static_cast<const TiledFlow*>(handle);
+  const int64_t size = flow.field_size();
+  return ForTiles(flow, n, [&](TiledFlow::Tile& tile, int64_t first, int64_t used) {
+    double tile_log_q[kTile], tile_action[kTile];
+    FromRows(field + first * size, size, used, tile.field);
+    tile.Density(couplings, tile_log_q, tile_action);
+    std::copy_n(tile_log_q, used, log_q + first);
+    std::copy_n(tile_action, used, action + first);
+  });
+}
+
+// A new flow for the table's handle.
+template <class Make>
+int32_t Create(int32_t device, void** handle, const Make& make) {
+  if (device != 0) return Fail(HF_INVALID, "the CPU is device 0, not " + std::to_string(device));
+  try {
+    std::string wrong;
+    std::unique_ptr<TiledFlow> flow = make(&wrong);
+    if (flow == nullptr) return Fail(HF_INVALID, wrong);
+    *handle = flow.release();
+    return HF_OK;
+  } catch (const std::bad_alloc&) {
+    return Fail(HF_NO_MEMORY, "not enough memory for the flow's tables");
+  }
+}
+
+template <const IsaKernels* (*kIsa)(), const ScalarKernels* (*kScalarIsa)()>
 struct CpuTable {
-  static int32_t Create(const hf_u1_flow* flow, int32_t device, void** handle) {
-    if (device != 0) return Fail(HF_INVALID, "the CPU is device 0, not " + std::to_string(device));
-    try {
-      auto copy = std::make_unique<CpuFlow>();
-      if (std::string e = copy->Copy(*flow); !e.empty()) return Fail(HF_INVALID, e);
-      *handle = copy.release();
-      return HF_OK;
-    } catch (const std::bad_alloc&) {
-      return Fail(HF_NO_MEMORY, "not enough memory for the flow's tables");
-    }
+  static int32_t CreateU1(const hf_u1_flow* flow, int32_t device, void** handle) {
+    return Create(device, handle, [&](std::string* wrong) { return MakeU1TiledFlow(*flow, *kIsa(), wrong); });
   }
-
-  static void Destroy(void* handle) { delete static_cast<CpuFlow*>(handle); }
-
-  static int32_t Draw(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, double beta,
-                      double* links, double* log_q, double* action, void* /*stream*/) {
-    const auto& flow = *static_cast<const CpuFlow*>(handle);
-    return ForTiles(flow, n, [&](const TileWorkspace& work, int64_t first, int64_t used) {
-      uint64_t tile_seed[kTile], tile_index[kTile];
-      double tile_log_q[kTile], tile_action[kTile];
-      for (int64_t i = 0; i < kTile; ++i) {
-        tile_seed[i] = seed[first + std::min(i, used - 1)];
-        tile_index[i] = index[first + std::min(i, used - 1)];
-      }
-      kIsa()->draw_tile(flow.flow(), tile_seed, tile_index, work, tile_log_q);
-      kIsa()->action_tile(flow.flow(), beta, work, tile_action);
-      ToRows(work, flow.flow().links, used, links + first * flow.flow().links);
-      std::copy_n(tile_log_q, used, log_q + first);
-      std::copy_n(tile_action, used, action + first);
-    });
-  }
-
-  static int32_t Density(const void* handle, int64_t n, const double* links, double beta, double* log_q, double* action,
-                         void* /*stream*/) {
-    const auto& flow = *static_cast<const CpuFlow*>(handle);
-    return ForTiles(flow, n, [&](const TileWorkspace& work, int64_t first, int64_t used) {
-      double tile_log_q[kTile], tile_action[kTile];
-      FromRows(links + first * flow.flow().links, flow.flow().links, used, work);
-      kIsa()->action_tile(flow.flow(), beta, work, tile_action);
-      kIsa()->density_tile(flow.flow(), work, tile_log_q);
-      std::copy_n(tile_log_q, used, log_q + first);
-      std::copy_n(tile_action, used, action + first);
-    });
-  }
-
-  template <class F>
-  static int32_t ForTiles(const CpuFlow& flow, int64_t n, const F& f) {
-    try {
-      const auto scratch = flow.MakeScratch();
-      for (int64_t first = 0; first < n; first += kTile) f(scratch.view, first, std::min<int64_t>(kTile, n - first));
-      return HF_OK;
-    } catch (const std::bad_alloc&) {
-      return Fail(HF_NO_MEMORY, "not enough memory for a tile's scratch space");
-    }
+  static int32_t CreateScalar(const hf_scalar_flow* flow, int32_t device, void** handle) {
+    return Create(device, handle, [&](std::string* wrong) { return MakeScalarTiledFlow(*flow, *kScalarIsa(), wrong); });
   }
 
   static int32_t Forward(int32_t map, int32_t pieces, int64_t n, const double* x, const double* p, double* y, double* l,
@@ -301,7 +173,8 @@ struct CpuTable {
                                      kIsa()->numerics,
                                      LastError,
                                      DeviceCount,
-                                     Create,
+                                     CreateU1,
+                                     CreateScalar,
                                      Destroy,
                                      Draw,
                                      Density,
@@ -330,6 +203,14 @@ const IsaKernels* IsaKernelsFor(const char* instruction_set) {
   return nullptr;
 }
 
+const ScalarKernels* ScalarKernelsFor(const char* instruction_set) {
+  const std::string name = instruction_set;
+  if (name == "avx512" && HaveAvx512()) return Avx512ScalarKernels();
+  if (name == "avx2" && HaveAvx2()) return Avx2ScalarKernels();
+  if (name == "baseline") return BaselineScalarKernels();
+  return nullptr;
+}
+
 const char* BestInstructionSet() {
   const char* wanted = std::getenv("HAARFLOW_CPU");
   if (wanted != nullptr && IsaKernelsFor(wanted) != nullptr) return wanted;
@@ -343,9 +224,9 @@ absl::StatusOr<const hf_kernels*> CpuKernelsFor(const std::string& instruction_s
     return absl::UnavailableError("this machine has no '" + instruction_set +
                                   "' instructions; use avx512, avx2 or baseline");
   }
-  if (instruction_set == "avx512") return CpuTable<kernel::Avx512Kernels>::Table();
-  if (instruction_set == "avx2") return CpuTable<kernel::Avx2Kernels>::Table();
-  return CpuTable<kernel::BaselineKernels>::Table();
+  if (instruction_set == "avx512") return CpuTable<kernel::Avx512Kernels, kernel::Avx512ScalarKernels>::Table();
+  if (instruction_set == "avx2") return CpuTable<kernel::Avx2Kernels, kernel::Avx2ScalarKernels>::Table();
+  return CpuTable<kernel::BaselineKernels, kernel::BaselineScalarKernels>::Table();
 }
 
 const hf_kernels& CpuKernels() {

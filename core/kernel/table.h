@@ -4,9 +4,9 @@
  * loaded at run time (libhaarflow_cuda.so, symbol haarflow_kernels), so that one server binary serves machines with and
  * without a GPU.
  *
- * A flow is given as flat tables of integers and weights (the `plan`): nothing here knows masks, lattices or spec
- * files. Fields are U(1) angles in [-pi, pi). Link indices run over 0 <= link < links; a signed link is 2 * link + (1
- * if traversed backwards).
+ * A flow is given as flat tables of integers and weights (the `plan`): nothing here knows masks or spec files. Fields
+ * are U(1) angles in [-pi, pi), links 0 <= link < links (a signed link is 2 * link + (1 if traversed backwards)), or
+ * scalars [component][site] with sites in C order of `shape`.
  *
  * Every function returns 0, or a code below with a message from last_error() of the same thread. Creation copies what
  * it is given. A flow may be drawn from by many threads at once. Arrays passed to flow_draw and flow_density are host
@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define HAARFLOW_KERNELS_ABI 1u
+#define HAARFLOW_KERNELS_ABI 2u
 
 enum { HF_OK = 0, HF_INVALID = 1, HF_NO_MEMORY = 2, HF_DEVICE_ERROR = 3, HF_DEVICE_LOST = 4 };
 enum { HF_ACTIVATION_NONE = 0, HF_ACTIVATION_SILU = 1, HF_ACTIVATION_LEAKY_RELU = 2, HF_ACTIVATION_TANH = 3 };
@@ -73,6 +73,74 @@ typedef struct hf_u1_flow {
   hf_loops plaquettes; /* for the action */
 } hf_u1_flow;
 
+/* Independent modes. fourier: field = C (sigma z) / sqrt(sites), C the cas transform below; else field[x] = sigma[x]
+ * z[x]. z[component][site] are standard normal numbers, noise address dof = component * sites + site. With a heat bath
+ * the field is C (sigma C z) / sites, z of the even sites. */
+typedef struct hf_scalar_prior {
+  int32_t fourier;
+  const double* sigma; /* [sites], > 0 */
+} hf_scalar_prior;
+
+/* dphi/dt = v(phi, t), t from 0 to 1 in `steps` classical Runge-Kutta steps:
+ *   v = (1/sites) C [ sum_f kernel[t][f][orbit[k]] (C g_f(phi))[k] ],
+ *   g_f(phi) = phi sin(frequency[f] |phi|) / |phi|, or phi where frequency[f] is 0, |phi| over components,
+ * C the cas transform: (C x)[k] = sum_y prod_axis cas(2 pi k_axis y_axis / extent) x[y], cas = cos + sin, C C = sites.
+ * Tables at times i / (2 steps), i = 0 .. 2 steps. The divergence is sum_f at_origin[t][f] sum_x tr g_f'(phi_x), at_origin[t][f]
+ * = (1/sites) sum_k kernel[t][f][orbit[k]], computed by the callee. */
+typedef struct hf_scalar_continuous {
+  int32_t features;
+  int32_t steps;
+  int32_t orbits;
+  const double* frequency; /* [features], >= 0 */
+  const int32_t* orbit;    /* [sites] */
+  const double* kernel;    /* [2 steps + 1][features][orbits] */
+} hf_scalar_continuous;
+
+enum { HF_LINE_AFFINE = 1, HF_LINE_AFFINE_TANH = 2, HF_LINE_SPLINE = 3 };
+
+/* One coupling layer of a one-component field. Feature row r: sum of the field over feature_sites[feature_begin[r] ..
+ * feature_begin[r + 1] - 1], none of them active; the first stage reads these rows. The last stage has `active` sites,
+ * its channels are the parameters of the line map: 2 (s, t), or 3 pieces + 1 for the spline. odd: the network is also
+ * evaluated on the negated features, and the unconstrained parameters averaged with the reflected ones. */
+typedef struct hf_scalar_coupling {
+  int32_t active;
+  const int32_t* active_sites;
+  int32_t features;
+  const int32_t* feature_begin;
+  const int32_t* feature_sites;
+  int32_t stages;
+  const hf_stage* stage;
+  int32_t map;    /* HF_LINE_* */
+  int32_t pieces; /* bins */
+  double range;   /* of the spline */
+  int32_t odd;
+  int32_t double_network;
+} hf_scalar_coupling;
+
+/* Exactly one of the two is set. */
+typedef struct hf_scalar_layer {
+  const hf_scalar_coupling* coupling;
+  const hf_scalar_continuous* continuous;
+} hf_scalar_layer;
+
+typedef struct hf_scalar_flow {
+  int32_t dims; /* 1..4 */
+  int32_t shape[4];
+  int32_t components; /* 1 or 2 */
+  hf_scalar_prior prior;
+  int32_t layers;
+  const hf_scalar_layer* layer;
+  /* 1: prior and layers act on the even sites (sum of coordinates even; even extents, one component), whose kernels and
+   * sigma then have the period (pi, ..., pi) in momentum; odd sites are drawn from their exact conditional distribution
+   * for the action's numbers `heat_bath_couplings`. */
+  int32_t heat_bath;
+  double heat_bath_couplings[3];
+} hf_scalar_flow;
+
+/* The action's numbers, as flow_draw and flow_density take them. U(1): { beta }, S = -beta sum over plaquettes
+ * cos(theta_P). Scalars: { hop, quadratic, quartic }, S = sum_x [ -hop sum_mu phi_x phi_{x+mu} + quadratic phi_x^2 +
+ * quartic phi_x^4 ]. */
+
 typedef struct hf_kernels {
   uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
   uint32_t size;        /* sizeof(hf_kernels) */
@@ -81,16 +149,18 @@ typedef struct hf_kernels {
   int32_t (*device_count)(void);
 
   int32_t (*flow_create)(const hf_u1_flow* flow, int32_t device, void** handle);
+  int32_t (*scalar_flow_create)(const hf_scalar_flow* flow, int32_t device, void** handle);
   void (*flow_destroy)(void* handle);
 
-  /* n proposals named (seed[i], index[i]): prior and layers. links [n][links], log_q [n] (Haar measure), and
-   * action[i] = -beta sum over plaquettes cos(theta_P). `stream` is a cudaStream_t or null. Returns when the results
-   * are there. */
-  int32_t (*flow_draw)(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index, double beta,
-                       double* links, double* log_q, double* action, void* stream);
+  /* n proposals named (seed[i], index[i]): prior and layers. field [n][size of a field], log_q [n] (Haar measure for
+   * links, Lebesgue for scalars), action [n] with the numbers `couplings`. `stream` is a cudaStream_t or null. Returns
+   * when the results are there. */
+  int32_t (*flow_draw)(const void* handle, int64_t n, const uint64_t* seed, const uint64_t* index,
+                       const double* couplings, double* field, double* log_q, double* action, void* stream);
 
-  /* log q and action of n given fields, by the inverse map. */
-  int32_t (*flow_density)(const void* handle, int64_t n, const double* links, double beta, double* log_q,
+  /* log q and action of n given fields, by the inverse map (continuous flows: by integrating backwards, which inverts
+   * the computed map up to the integration error). */
+  int32_t (*flow_density)(const void* handle, int64_t n, const double* field, const double* couplings, double* log_q,
                           double* action, void* stream);
 
   /* n circle maps on device memory (host memory for the CPU): parameters [parameters][n], x, y, log_derivative [n]. The

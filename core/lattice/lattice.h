@@ -15,7 +15,7 @@ namespace haarflow {
 
 class Lattice {
  public:
-  // `shape` in array order: 2 to 4 extents, each 2..4096, at most 2^26 sites. INVALID_ARGUMENT names what is wrong.
+  // `shape` in array order: 1 to 4 extents, each 2..4096, at most 2^26 sites. INVALID_ARGUMENT names what is wrong.
   static absl::StatusOr<Lattice> Create(const std::vector<int64_t>& shape);
 
   int dims() const { return static_cast<int>(shape_.size()); }
@@ -41,6 +41,20 @@ class Lattice {
   std::vector<int64_t> stride_;
   int64_t volume_ = 0;
 };
+
+// Orbits of sites, seen as displacements from site 0 (equally, as momenta 2 pi n / L), under the lattice's reflections
+// and its permutations of directions of equal extent. Numbered from 0 by distance (coordinates taken in (-L/2, L/2]),
+// then by the smallest site; orbit 0 is the origin alone.
+struct Orbits {
+  std::vector<int32_t> of_site;         // [volume]
+  std::vector<int32_t> size;            // [orbits]
+  std::vector<int64_t> representative;  // [orbits]: the smallest site
+  int32_t count() const { return static_cast<int32_t>(size.size()); }
+};
+Orbits SymmetryOrbits(const Lattice& lattice);
+
+// The coordinates of a site in array order, each taken in (-L/2, L/2].
+std::vector<int64_t> Displacement(const Lattice& lattice, int64_t site);
 
 // One step of an oriented path: a link, traversed along its direction (+1) or against it (-1).
 struct PathStep {

@@ -1,5 +1,7 @@
 #include "core/model/model.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_join.h"
@@ -78,28 +80,85 @@ class FlowView {
   int64_t parameters_ = 0;
 };
 
-}  // namespace
-
-Model::Model(v1::ModelSpec spec, Lattice lattice, const hf_kernels& kernels)
-    : spec_(std::move(spec)), lattice_(std::move(lattice)), kernels_(kernels) {}
-
-Model::~Model() {
-  if (flow_ != nullptr) kernels_.flow_destroy(flow_);
+// Every tensor of `layout`, as one vector. `used`: how many were looked up.
+absl::StatusOr<std::vector<double>> TakeParameters(const ParameterLayout& layout, const TensorMap& weights) {
+  std::vector<double> values(layout.size());
+  for (const ParameterBlock& block : layout.blocks()) {
+    const auto type = block.float64 ? Tensor::Type::kFloat64 : Tensor::Type::kFloat32;
+    RETURN_IF_ERROR(Find(weights, block.name, type, block.shape).status());
+    ASSIGN_OR_RETURN(const std::vector<double> tensor, weights.at(block.name).ToDoubles());
+    for (double value : tensor) {
+      if (!std::isfinite(value)) {
+        return absl::InvalidArgumentError(absl::StrCat("tensor '", block.name, "' holds a number that is not finite"));
+      }
+    }
+    std::copy(tensor.begin(), tensor.end(), values.begin() + block.offset);
+  }
+  return values;
 }
 
+constexpr size_t kMaxCachedFlows = 16;
+constexpr double kMaxSteps = 4096;
+
+}  // namespace
+
+Model::Model(v1::ModelSpec spec, Lattice lattice, const hf_kernels& kernels, int device)
+    : spec_(std::move(spec)), lattice_(std::move(lattice)), kernels_(kernels), device_(device) {}
+
 absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& spec, const TensorMap& weights,
-                                                           const hf_kernels& kernels, int device) {
+                                                           const hf_kernels& kernels, int device, int32_t steps) {
   RETURN_IF_ERROR(ValidateSpec(spec));
-  ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec));
-  ASSIGN_OR_RETURN(const FlowView view, FlowView::Create(plan, weights));
-  std::shared_ptr<Model> model(new Model(spec, plan.lattice, kernels));
-  model->parameters_ = view.parameters();
-  const hf_u1_flow flow = view.flow();
-  RETURN_IF_ERROR(model->KernelError(kernels.flow_create(&flow, device, &model->flow_), "loading the flow"));
+  ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
+  std::shared_ptr<Model> model(new Model(spec, std::move(lattice), kernels, device));
+  RETURN_IF_ERROR(spec.target().has_phi4() ? model->LoadScalar(weights, steps) : model->LoadU1(weights));
   return std::shared_ptr<const Model>(std::move(model));
 }
 
+absl::Status Model::LoadU1(const TensorMap& weights) {
+  ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec_));
+  ASSIGN_OR_RETURN(const FlowView view, FlowView::Create(plan, weights));
+  parameters_ = view.parameters();
+  const hf_u1_flow flow = view.flow();
+  void* handle = nullptr;
+  RETURN_IF_ERROR(KernelError(kernels_.flow_create(&flow, device_, &handle), "loading the flow"));
+  flow_ = FlowHandle(handle, kernels_.flow_destroy);
+  return absl::OkStatus();
+}
+
+absl::Status Model::LoadScalar(const TensorMap& weights, int32_t steps) {
+  ASSIGN_OR_RETURN(ScalarFlowPlan plan, PlanScalarFlow(spec_));
+  ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
+  size_t used = plan.layout.blocks().size();
+  if (plan.has_continuous_layer()) {
+    ++used;
+    RETURN_IF_ERROR(Find(weights, "steps", Tensor::Type::kFloat64, {1}).status());
+    ASSIGN_OR_RETURN(const std::vector<double> stored, weights.at("steps").ToDoubles());
+    if (!(stored[0] >= 1 && stored[0] <= kMaxSteps) || stored[0] != std::floor(stored[0])) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor 'steps' is ", stored[0], "; it must be an integer in 1..", kMaxSteps));
+    }
+    steps_ = steps == 0 ? static_cast<int32_t>(stored[0]) : steps;
+  }
+  if (used != weights.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", used));
+  }
+  parameters_ = plan.layout.size();
+  scalar_plan_ = std::make_unique<const ScalarFlowPlan>(std::move(plan));
+  ASSIGN_OR_RETURN(flow_, MakeScalarFlow(spec_.target()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FlowHandle> Model::MakeScalarFlow(const v1::Target& target) const {
+  ScalarFlowTables tables(*scalar_plan_, steps_);
+  tables.Set(values_, scalar_plan_->ConditioningModes(target), ActionNumbers(target).data());
+  void* handle = nullptr;
+  RETURN_IF_ERROR(KernelError(kernels_.scalar_flow_create(&tables.view(), device_, &handle), "loading the flow"));
+  return FlowHandle(handle, kernels_.flow_destroy);
+}
+
 std::string Model::numerics_class() const { return kernels_.numerics; }
+
+bool Model::Serves(const v1::Target& target) const { return ServesTarget(spec_, target); }
 
 absl::Status Model::KernelError(int32_t code, const std::string& what) const {
   if (code == HF_OK) return absl::OkStatus();
@@ -115,32 +174,45 @@ absl::Status Model::KernelError(int32_t code, const std::string& what) const {
   }
 }
 
-namespace {
-
-absl::Status CheckSameFields(const v1::Target& target, const Lattice& lattice, const std::string& model) {
-  ASSIGN_OR_RETURN(const Lattice asked, LatticeOf(target));
-  if (target.has_u1_wilson() && asked == lattice) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
-                                                 model, " (U(1) links on ", lattice.ToString(), ")"));
+absl::StatusOr<FlowHandle> Model::FlowFor(const v1::Target& target) const {
+  RETURN_IF_ERROR(ValidateTarget(target));
+  if (!SameFields(target, spec_.target())) {
+    return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
+                                                   spec_.name(), " (", DescribeTarget(spec_.target()), ")"));
+  }
+  if (spec_.conditioning_size() == 0 || !Serves(target)) return flow_;
+  const std::string name = CanonicalTarget(target);
+  {
+    MutexLock lock(&mutex_);
+    for (auto it = cache_.begin(); it != cache_.end(); ++it) {
+      if (it->first != name) continue;
+      cache_.splice(cache_.begin(), cache_, it);
+      return it->second;
+    }
+  }
+  ASSIGN_OR_RETURN(FlowHandle flow, MakeScalarFlow(target));
+  MutexLock lock(&mutex_);
+  cache_.emplace_front(name, flow);
+  if (cache_.size() > kMaxCachedFlows) cache_.pop_back();
+  return flow;
 }
-
-}  // namespace
 
 absl::Status Model::Draw(const v1::Target& target, absl::Span<const uint64_t> seed, absl::Span<const uint64_t> index,
                          Proposals* out) const {
-  RETURN_IF_ERROR(CheckSameFields(target, lattice_, spec_.name()));
+  ASSIGN_OR_RETURN(const FlowHandle flow, FlowFor(target));
   if (seed.size() != index.size()) {
     return absl::InvalidArgumentError(absl::StrCat(seed.size(), " seeds for ", index.size(), " indices"));
   }
-  out->Resize(static_cast<int64_t>(index.size()), lattice_.links());
-  return KernelError(kernels_.flow_draw(flow_, out->n, seed.data(), index.data(), target.u1_wilson().beta(),
-                                        out->field.data(), out->log_q.data(), out->action.data(), nullptr),
-                     "drawing");
+  out->Resize(static_cast<int64_t>(index.size()), field_size());
+  return KernelError(
+      kernels_.flow_draw(flow.get(), out->n, seed.data(), index.data(), ActionNumbers(target).data(),
+                         out->field.data(), out->log_q.data(), out->action.data(), nullptr),
+      "drawing");
 }
 
 absl::Status Model::Density(const v1::Target& target, Proposals* out) const {
-  RETURN_IF_ERROR(CheckSameFields(target, lattice_, spec_.name()));
-  return KernelError(kernels_.flow_density(flow_, out->n, out->field.data(), target.u1_wilson().beta(),
+  ASSIGN_OR_RETURN(const FlowHandle flow, FlowFor(target));
+  return KernelError(kernels_.flow_density(flow.get(), out->n, out->field.data(), ActionNumbers(target).data(),
                                            out->log_q.data(), out->action.data(), nullptr),
                      "inverting");
 }

@@ -2,10 +2,10 @@
 
 namespace haarflow {
 
-void Proposals::Resize(int64_t count, int64_t links_per_configuration) {
+void Proposals::Resize(int64_t count, int64_t size_of_field) {
   n = count;
-  links = links_per_configuration;
-  field.resize(count * links);
+  field_size = size_of_field;
+  field.resize(count * field_size);
   log_q.resize(count);
   action.resize(count);
 }

@@ -2,17 +2,14 @@
 
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
-#include <google/protobuf/unknown_field_set.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numeric>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_join.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -28,7 +25,12 @@ constexpr int kMaxFeatures = 16;
 constexpr int kMaxHiddenLayers = 8;
 constexpr uint32_t kMaxHiddenWidth = 256;
 constexpr uint32_t kMaxKernel = 31;
-constexpr double kMaxAbsBeta = 1000;
+constexpr int kMaxShells = 16;
+constexpr uint32_t kMaxFrequencies = 32;
+constexpr uint32_t kMaxTimeModes = 32;
+constexpr uint32_t kMaxIntegrationSteps = 256;
+constexpr uint32_t kMaxConditioningDegree = 16;
+constexpr double kMaxLength = 1e6;  // of field values: spline ranges, widths of priors, frequencies
 constexpr int kMaxPhases = 1024;
 constexpr uint64_t kMaxSteps = 1'000'000'000;
 constexpr uint32_t kMaxBatch = 1'000'000;
@@ -82,73 +84,6 @@ bool IsUtf8(const std::string& text) {
     i += extra + 1;
   }
   return true;
-}
-
-// ---------------------------------------------------------------------------------------------------- unknown fields
-
-// A field this build does not know may change what the map or the target is, so it is never dropped silently.
-absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, const std::string& path) {
-  const auto* reflection = message.GetReflection();
-  const auto& unknown = reflection->GetUnknownFields(message);
-  if (!unknown.empty()) {
-    return Bad(path, " has the unknown field number ", unknown.field(0).number(),
-               "; it was written by a newer haarflow: upgrade this one, or leave the field out");
-  }
-  std::vector<const google::protobuf::FieldDescriptor*> fields;
-  reflection->ListFields(message, &fields);
-  for (const auto* field : fields) {
-    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    if (!field->is_repeated()) {
-      RETURN_IF_ERROR(
-          CheckNoUnknownFields(reflection->GetMessage(message, field), absl::StrCat(path, ".", field->name())));
-      continue;
-    }
-    for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
-      RETURN_IF_ERROR(
-          CheckNoUnknownFields(reflection->GetRepeatedMessage(message, field, i), At(path, field->name().c_str(), i)));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// ------------------------------------------------------------------------------------------------------------ target
-
-absl::Status CheckBoundary(const v1::Lattice& lattice, const std::string& path) {
-  if (lattice.boundary_size() != 0 && lattice.boundary_size() != lattice.shape_size()) {
-    return Bad(path, ".boundary has ", lattice.boundary_size(), " entries for ", lattice.shape_size(),
-               " directions; give one per direction, or none for periodic");
-  }
-  for (int i = 0; i < lattice.boundary_size(); ++i) {
-    if (lattice.boundary(i) == v1::BOUNDARY_PERIODIC) continue;
-    const std::string& name = v1::Boundary_Name(lattice.boundary(i));
-    return Bad(At(path, "boundary", i), " is ",
-               name.empty() ? absl::StrCat(static_cast<int>(lattice.boundary(i))) : name,
-               "; gauge links are periodic: use BOUNDARY_PERIODIC");
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Lattice> CheckLattice(const v1::Lattice& lattice) {
-  // Bounded before it is copied.
-  if (lattice.shape_size() > 4)
-    return Bad("lattice.shape has ", lattice.shape_size(), " extents; 2 to 4 are supported");
-  return Lattice::Create(std::vector<int64_t>(lattice.shape().begin(), lattice.shape().end()));
-}
-
-absl::Status CheckTarget(const v1::Target& target) {
-  if (!target.has_lattice()) return Bad("target.lattice is missing; for example lattice { shape: 16 shape: 16 }");
-  if (absl::Status status = CheckLattice(target.lattice()).status(); !status.ok()) {
-    return Bad("target.", status.message());
-  }
-  RETURN_IF_ERROR(CheckBoundary(target.lattice(), "target.lattice"));
-  if (target.theory_case() != v1::Target::kU1Wilson) {
-    return Bad("target.theory is not set; for example u1_wilson { beta: 2 }");
-  }
-  const double beta = target.u1_wilson().beta();
-  if (!std::isfinite(beta) || std::abs(beta) > kMaxAbsBeta) {
-    return Bad("target.u1_wilson.beta is ", beta, "; it must be finite with |beta| <= ", kMaxAbsBeta);
-  }
-  return absl::OkStatus();
 }
 
 // ------------------------------------------------------------------------------------------------------------- masks
@@ -300,30 +235,168 @@ absl::Status CheckU1CouplingStack(const v1::U1CouplingStack& stack, const Lattic
   return CheckMap(stack.map(), absl::StrCat(path, ".map"));
 }
 
+absl::Status CheckFinite(const std::string& path, double value, bool in_range, const char* range) {
+  if (std::isfinite(value) && in_range) return absl::OkStatus();
+  return Bad(path, " is ", value, "; it must be ", range);
+}
+
+absl::Status CheckLineMap(const v1::LineMap& map, const std::string& path) {
+  switch (map.kind_case()) {
+    case v1::LineMap::kAffine:
+      return absl::OkStatus();
+    case v1::LineMap::kSpline: {
+      RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".spline.bins"), map.spline().bins(), 2, 64));
+      const double range = map.spline().range();
+      return CheckFinite(absl::StrCat(path, ".spline.range"), range, range > 0 && range <= kMaxLength,
+                         "positive and at most 1e6");
+    }
+    case v1::LineMap::KIND_NOT_SET:
+      break;
+  }
+  return Bad(path, ".kind is not set; use affine or spline");
+}
+
+absl::Status CheckEvenExtents(const v1::Target& target, const std::string& path) {
+  for (int i = 0; i < target.lattice().shape_size(); ++i) {
+    if (target.lattice().shape(i) % 2 == 0) continue;
+    return Bad("target.lattice.shape[", i, "] is ", target.lattice().shape(i), "; the checkerboard of ", path,
+               " needs even extents");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckScalarCouplingStack(const v1::ScalarCouplingStack& stack, const v1::Target& target,
+                                      const std::string& path) {
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".layers"), stack.layers(), 1, kMaxLayersPerStack));
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".shells"), stack.shells(), 0, kMaxShells));
+  if (target.phi4().components() == 2) return Bad(path, " transforms one-component fields; the target has two components");
+  RETURN_IF_ERROR(CheckEvenExtents(target, path));
+  if (!stack.has_network()) return Bad(path, ".network is missing");
+  RETURN_IF_ERROR(CheckNetwork(stack.network(), absl::StrCat(path, ".network")));
+  for (int i = 0; stack.shells() > 0 && i < stack.network().kernel_size(); ++i) {
+    if (stack.network().kernel(i) == 1) continue;
+    return Bad(path, ".network.kernel[", i, "] is ", stack.network().kernel(i),
+               "; with shells the network acts on each site alone: use 1");
+  }
+  return CheckLineMap(stack.map(), absl::StrCat(path, ".map"));
+}
+
+absl::Status CheckScalarContinuousFlow(const v1::ScalarContinuousFlow& flow, const v1::Target& target,
+                                       const std::string& path) {
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".frequencies"), flow.frequencies(), 0, kMaxFrequencies));
+  const double top = flow.max_frequency();
+  RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".max_frequency"), top,
+                              flow.frequencies() == 0 ? top >= 0 : top > 0 && top <= kMaxLength,
+                              "positive and at most 1e6"));
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".time_modes"), flow.time_modes(), 1, kMaxTimeModes));
+  const auto& shape = target.lattice().shape();
+  return CheckRange(absl::StrCat(path, ".kernel_range"), flow.kernel_range(), 0,
+                    *std::max_element(shape.begin(), shape.end()) / 2, " (half of the largest extent)");
+}
+
+// The last layer; everything before acts on even sites.
+absl::Status CheckScalarHeatBath(const v1::ModelSpec& spec, int position) {
+  const std::string path = absl::StrCat("layers[", position, "].scalar_heat_bath");
+  if (position + 1 != spec.layers_size()) return Bad(path, " must be the last layer");
+  if (spec.target().phi4().components() == 2) return Bad(path, " draws one-component fields; the target has two components");
+  RETURN_IF_ERROR(CheckEvenExtents(spec.target(), path));
+  if (!spec.prior().has_free_field()) return Bad(path, " needs prior { free_field { ... } }");
+  for (int i = 0; i < position; ++i) {
+    if (!spec.layers(i).has_scalar_continuous_flow()) return Bad(path, " follows scalar_continuous_flow layers only");
+  }
+  return absl::OkStatus();
+}
+
+// Coupling layers that this message adds.
+absl::StatusOr<uint64_t> CheckLayer(const v1::ModelSpec& spec, int position, const Lattice& lattice) {
+  const v1::Layer& layer = spec.layers(position);
+  const v1::Target& target = spec.target();
+  const std::string path = absl::StrCat("layers[", position, "]");
+  const bool links = target.has_u1_wilson();
+  switch (layer.kind_case()) {
+    case v1::Layer::kU1CouplingStack:
+      if (!links) return Bad(path, ".u1_coupling_stack transforms U(1) links; the target is a scalar field");
+      RETURN_IF_ERROR(CheckU1CouplingStack(layer.u1_coupling_stack(), lattice, path + ".u1_coupling_stack"));
+      return layer.u1_coupling_stack().layers();
+    case v1::Layer::kScalarCouplingStack:
+      if (links) return Bad(path, ".scalar_coupling_stack transforms scalars; the target has U(1) links");
+      RETURN_IF_ERROR(
+          CheckScalarCouplingStack(layer.scalar_coupling_stack(), target, path + ".scalar_coupling_stack"));
+      return layer.scalar_coupling_stack().layers();
+    case v1::Layer::kScalarContinuousFlow:
+      if (links) return Bad(path, ".scalar_continuous_flow transforms scalars; the target has U(1) links");
+      RETURN_IF_ERROR(
+          CheckScalarContinuousFlow(layer.scalar_continuous_flow(), target, path + ".scalar_continuous_flow"));
+      return 1;
+    case v1::Layer::kScalarHeatBath:
+      if (links) return Bad(path, ".scalar_heat_bath draws scalars; the target has U(1) links");
+      RETURN_IF_ERROR(CheckScalarHeatBath(spec, position));
+      return 0;
+    case v1::Layer::KIND_NOT_SET:
+      break;
+  }
+  return Bad(path, ".kind is not set; use u1_coupling_stack, scalar_coupling_stack, scalar_continuous_flow or "
+                   "scalar_heat_bath");
+}
+
 absl::Status CheckLayers(const v1::ModelSpec& spec, const Lattice& lattice) {
   RETURN_IF_ERROR(CheckCount("layers", spec.layers_size(), 0, kMaxLayerMessages));
   uint64_t total = 0;
   for (int i = 0; i < spec.layers_size(); ++i) {
-    const std::string path = absl::StrCat("layers[", i, "]");
-    const v1::Layer& layer = spec.layers(i);
-    if (layer.kind_case() != v1::Layer::kU1CouplingStack) return Bad(path, ".kind is not set; use u1_coupling_stack");
-    const std::string stack = absl::StrCat(path, ".u1_coupling_stack");
-    RETURN_IF_ERROR(CheckU1CouplingStack(layer.u1_coupling_stack(), lattice, stack));
-    total += layer.u1_coupling_stack().layers();
+    ASSIGN_OR_RETURN(const uint64_t layers, CheckLayer(spec, i, lattice));
+    total += layers;
     if (total > kMaxCouplingLayers) {
-      return Bad(stack, ".layers brings the total to ", total, " coupling layers; at most ", kMaxCouplingLayers,
+      return Bad("layers[", i, "] brings the total to ", total, " coupling layers; at most ", kMaxCouplingLayers,
                  " are supported");
     }
   }
   return absl::OkStatus();
 }
 
-// ---------------------------------------------------------------------------------------------------------- training
-
-absl::Status CheckFinite(const std::string& path, double value, bool in_range, const char* range) {
-  if (std::isfinite(value) && in_range) return absl::OkStatus();
-  return Bad(path, " is ", value, "; it must be ", range);
+absl::Status CheckPrior(const v1::ModelSpec& spec) {
+  const bool links = spec.target().has_u1_wilson();
+  const v1::Prior& prior = spec.prior();
+  if (links) {
+    return prior.has_uniform() ? absl::OkStatus() : Bad("prior.kind is not uniform; links use prior { uniform {} }");
+  }
+  if (prior.has_gaussian()) {
+    const double sigma = prior.gaussian().sigma();
+    return CheckFinite("prior.gaussian.sigma", sigma, sigma >= 0 && sigma <= kMaxLength,
+                       "positive and at most 1e6, or left out: 1");
+  }
+  if (prior.has_free_field()) {
+    const double m2 = prior.free_field().m2();
+    return CheckFinite("prior.free_field.m2", m2, m2 > 0 && m2 <= kMaxLength, "positive and at most 1e6");
+  }
+  return Bad("prior.kind is not set for a scalar field; use prior { free_field { m2: 1 learnable: true } } or prior { gaussian {} }");
 }
+
+absl::Status CheckConditioning(const v1::ModelSpec& spec) {
+  RETURN_IF_ERROR(CheckCount("conditioning", spec.conditioning_size(), 0, 2));
+  for (int i = 0; i < spec.conditioning_size(); ++i) {
+    const v1::Conditioning& c = spec.conditioning(i);
+    const std::string path = absl::StrCat("conditioning[", i, "]");
+    for (const v1::Layer& layer : spec.layers()) {
+      if (layer.has_scalar_continuous_flow() || layer.has_scalar_heat_bath()) continue;
+      return Bad(path, ": only scalar_continuous_flow layers can be conditional");
+    }
+    if (i == 1 && spec.conditioning(0).parameter() == c.parameter()) {
+      return Bad(path, ".parameter is '", c.parameter(), "' again");
+    }
+    if (c.parameter() == "normalisation") return Bad(path, ".parameter: the normalisation cannot be conditioned on");
+    RETURN_IF_ERROR(CheckFinite(path + ".high", c.high(), c.high() > c.low(), "finite and above low"));
+    RETURN_IF_ERROR(CheckRange(path + ".degree", c.degree(), 0, kMaxConditioningDegree));
+    for (const double end : {c.low(), c.high()}) {
+      v1::Target target = spec.target();
+      RETURN_IF_ERROR(Annotate(SetTheoryParameter(c.parameter(), end, &target), path + ".parameter"));
+      RETURN_IF_ERROR(Annotate(ValidateTarget(target), absl::StrCat(path, ": at ", c.parameter(), " = ", end)));
+    }
+  }
+  if (!ServesTarget(spec, spec.target())) return Bad("target lies outside of the intervals of conditioning");
+  return absl::OkStatus();
+}
+
+// ---------------------------------------------------------------------------------------------------------- training
 
 absl::Status CheckSchedule(const v1::TrainingPhase& phase, const std::string& path) {
   if (!v1::LearningRateSchedule_IsValid(phase.schedule())) {
@@ -351,14 +424,35 @@ absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path)
   const double beta1 = phase.adam_beta1(), beta2 = phase.adam_beta2();
   RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".adam_beta1"), beta1, beta1 >= 0 && beta1 < 1, "in [0, 1)"));
   RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".adam_beta2"), beta2, beta2 >= 0 && beta2 < 1, "in [0, 1)"));
+  const double penalty = phase.kinetic_penalty(), decay = phase.average_decay(), forward = phase.forward_weight();
+  RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".kinetic_penalty"), penalty, penalty >= 0, "finite and not negative"));
+  RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".average_decay"), decay, decay >= 0 && decay < 1, "in [0, 1)"));
+  RETURN_IF_ERROR(
+      CheckFinite(absl::StrCat(path, ".forward_weight"), forward, forward >= 0 && forward <= 1, "in [0, 1]"));
+  if (!v1::ForwardSamples_IsValid(phase.forward_samples())) {
+    return Bad(path, ".forward_samples is ", static_cast<int>(phase.forward_samples()), ", which is not a ForwardSamples");
+  }
+  if (phase.forward_samples() == v1::FORWARD_SAMPLES_METROPOLIS && forward == 1) {
+    return Bad(path, ".forward_weight is 1; FORWARD_SAMPLES_METROPOLIS needs proposals: a weight below 1");
+  }
+  if (phase.integration_steps() != 0) {
+    RETURN_IF_ERROR(
+        CheckRange(absl::StrCat(path, ".integration_steps"), phase.integration_steps(), 1, kMaxIntegrationSteps));
+  }
   return CheckRange(absl::StrCat(path, ".warmup_steps"), phase.warmup_steps(), 0, phase.steps(),
                     " (the phase's steps)");
 }
 
-absl::Status CheckTraining(const v1::TrainingPlan& plan) {
+absl::Status CheckTraining(const v1::TrainingPlan& plan, bool scalar, bool conditional) {
   RETURN_IF_ERROR(CheckCount("training.phases", plan.phases_size(), 0, kMaxPhases));
   for (int i = 0; i < plan.phases_size(); ++i) {
     RETURN_IF_ERROR(CheckPhase(plan.phases(i), At("training", "phases", i)));
+    if (!scalar && (plan.phases(i).kinetic_penalty() != 0 || plan.phases(i).forward_weight() != 0)) {
+      return Bad(At("training", "phases", i), ": kinetic_penalty and forward_weight are for scalar fields");
+    }
+    if (conditional && plan.phases(i).forward_weight() != 0) {
+      return Bad(At("training", "phases", i), ".forward_weight: conditional models are trained by reverse KL alone");
+    }
   }
   if (plan.evaluation_samples() != 0) {
     RETURN_IF_ERROR(CheckRange("training.evaluation_samples", plan.evaluation_samples(), kMinEvaluationSamples,
@@ -384,16 +478,6 @@ class FirstError final : public google::protobuf::io::ErrorCollector {
  private:
   std::string text_;
 };
-
-// The shortest decimal that reads back as the same double; one zero.
-std::string ShortestDouble(double value) {
-  if (value == 0) return "0";
-  char buffer[32];
-  const auto result = std::to_chars(buffer, buffer + sizeof buffer, value);
-  return std::string(buffer, result.ptr);
-}
-
-std::string ShapeText(const v1::Lattice& lattice) { return absl::StrJoin(lattice.shape(), "x"); }
 
 }  // namespace
 
@@ -437,11 +521,6 @@ absl::StatusOr<v1::ModelSpec> ParseSpec(const std::string& text) {
   return spec;
 }
 
-absl::Status ValidateTarget(const v1::Target& target) {
-  RETURN_IF_ERROR(CheckNoUnknownFields(target, "target"));
-  return CheckTarget(target);
-}
-
 absl::Status ValidateSpec(const v1::ModelSpec& spec) {
   RETURN_IF_ERROR(CheckNoUnknownFields(spec, "spec"));
   RETURN_IF_ERROR(Annotate(ValidateModelName(spec.name()), "name"));
@@ -449,29 +528,30 @@ absl::Status ValidateSpec(const v1::ModelSpec& spec) {
     return Bad("spec_version is ", spec.spec_version(), "; this haarflow reads version 1");
   }
   if (!spec.has_target()) return Bad("target is missing");
-  RETURN_IF_ERROR(CheckTarget(spec.target()));
-  if (spec.prior().kind_case() != v1::Prior::kUniform) return Bad("prior.kind is not set; use prior { uniform {} }");
+  RETURN_IF_ERROR(ValidateTarget(spec.target()));
+  RETURN_IF_ERROR(CheckPrior(spec));
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(spec.target()));
   RETURN_IF_ERROR(CheckLayers(spec, lattice));
-  RETURN_IF_ERROR(CheckTraining(spec.training()));
+  RETURN_IF_ERROR(CheckConditioning(spec));
+  RETURN_IF_ERROR(CheckTraining(spec.training(), !spec.target().has_u1_wilson(), spec.conditioning_size() > 0));
   if (spec.description().size() > kMaxDescriptionBytes || !IsUtf8(spec.description())) {
     return Bad("description must be UTF-8 text of at most ", kMaxDescriptionBytes, " bytes");
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Lattice> LatticeOf(const v1::Target& target) { return CheckLattice(target.lattice()); }
-
-std::string CanonicalTarget(const v1::Target& target) {
-  return absl::StrCat("haarflow target 1\nu1_wilson beta=", ShortestDouble(target.u1_wilson().beta()), "\nlattice ",
-                      ShapeText(target.lattice()), " periodic\n");
-}
-
-Digest TargetDigest(const v1::Target& target) { return Sha256Of(CanonicalTarget(target)); }
-
-std::string DescribeTarget(const v1::Target& target) {
-  return absl::StrCat("U(1) Wilson, beta = ", ShortestDouble(target.u1_wilson().beta()), ", ",
-                      ShapeText(target.lattice()));
+bool ServesTarget(const v1::ModelSpec& spec, const v1::Target& target) {
+  if (!SameFields(spec.target(), target)) return false;
+  v1::Target own = spec.target();
+  const auto asked = TheoryParameters(target);
+  for (const v1::Conditioning& c : spec.conditioning()) {
+    for (const auto& [name, value] : asked) {
+      if (name != c.parameter()) continue;
+      if (value < c.low() || value > c.high()) return false;
+      if (!SetTheoryParameter(name, value, &own).ok()) return false;
+    }
+  }
+  return CanonicalTarget(own) == CanonicalTarget(target);
 }
 
 }  // namespace haarflow

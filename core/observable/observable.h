@@ -1,5 +1,6 @@
-// Observables by name, for U(1) link fields.
+// Observables by name. V is the volume, d the number of dimensions.
 //
+// U(1) link fields:
 //   plaquette              (1/N_P) sum_P cos theta_P, 1 on the cold field
 //   wilson_loop_RxT        mean of cos over all R x T rectangles: R links along mu, T along nu, every pair mu != nu,
 //                          every site (1 <= R, T, and both below the smallest extent)
@@ -7,59 +8,62 @@
 //   charge_squared         Q^2
 //   charge_probability_q   1 where Q = q, else 0 (q may be negative)
 //   action                 S with the target's beta
+//
+// Scalar fields, phi^2 = phi . phi the sum over components, M = (1/V) sum_x phi_x:
+//   phi_squared            (1/V) sum_x phi_x^2
+//   phi_fourth             (1/V) sum_x (phi_x^2)^2
+//   neighbour_sum          (1/V) sum_x sum_mu phi_x . phi_{x+mu}
+//   energy                 -(1/(d V)) sum_x sum_mu phi_x . phi_{x+mu}: per link, as the Ising model's
+//   action                 S with the target's couplings
+//   magnetisation          M; one component only
+//   magnetisation_abs      |M|
+//   magnetisation_squared  M . M
+//   magnetisation_fourth   (M . M)^2
+//   susceptibility         V M . M, whose mean is sum_x <phi_0 . phi_x>: nothing is subtracted, <M> = 0
+//   structure_factor_min   (1/V) |sum_x phi_x e^{2 pi i x_mu / L_mu}|^2 at the smallest momentum: the mean over the
+//                          directions mu of the largest extent
+//   two_point_T            (1/V) sum_t s(t) . s(t + T), s(t) the sum of phi over slice t of the last direction (the
+//   first
+//                          axis), 0 <= T <= L_t / 2. Its mean is sum_x <phi_{0,0} . phi_{x,T}>: zero momentum within
+//                          slices. Summed over all L_t values of T, G(L_t - T) = G(T), it is the susceptibility.
+// Functions of their means (Binder cumulant, correlation length): core/observable/derived.h.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/lattice/lattice.h"
 #include "haarflow/v1/model.pb.h"
 
 namespace haarflow {
 
+class TheoryObservables;
+
 class ObservableSet {
  public:
-  // INVALID_ARGUMENT for a name that is unknown, malformed, duplicated, or not defined on this lattice; more
-  // than 64 names.
+  // INVALID_ARGUMENT for a target that is not valid; for a name that is unknown, malformed, duplicated, or not defined
+  // on this lattice; for more than 64 names.
   static absl::StatusOr<ObservableSet> Create(const v1::Target& target, const std::vector<std::string>& names);
 
   const std::vector<std::string>& names() const { return names_; }
   size_t size() const { return names_.size(); }
-  // Of one configuration, links [mu, ..., y, x]: values[size()]. Thread-safe.
-  void Evaluate(const double* links, double* values) const;
+  // Of one configuration of the shape of FieldShape (core/action/target.h): values[size()]. Thread-safe.
+  void Evaluate(const double* field, double* values) const;
 
  private:
-  enum class Kind { kPlaquette, kWilsonLoop, kCharge, kChargeSquared, kChargeProbability, kAction };
-  struct Entry {
-    Kind kind;
-    int64_t r = 0;
-    int64_t t = 0;
-    int64_t q = 0;
-  };
-  // What one configuration is reduced to before any entry is filled in: shared by plaquette, action, charge and its
-  // functions.
-  struct Sums {
-    double cosines = 0;  // sum_P cos theta_P
-    int64_t charge = 0;  // 2 dimensions only
-  };
-  static absl::StatusOr<Entry> Parse(const Lattice& lattice, const std::string& name);
-  Sums PlaquetteSums(const double* links, double* angles) const;
-  double WilsonLoop(const double* links, const Entry& entry, double* angles) const;
   friend std::optional<double> ExactExpectation(const v1::Target& target, const std::string& observable);
-  explicit ObservableSet(const Lattice& lattice) : lattice_(lattice) {}
-  Lattice lattice_;
-  double beta_ = 0;
-  bool needs_cosines_ = false;
-  bool needs_charge_ = false;
+  ObservableSet() = default;
   std::vector<std::string> names_;
-  std::vector<Entry> entries_;
+  std::shared_ptr<const TheoryObservables> theory_;  // immutable, hence shared by copies
 };
 
-// The exact expectation value where it is known in closed form (two-dimensional torus), else nothing.
+// The exact expectation value where it is known in closed form, else nothing: the two-dimensional U(1) torus; free
+// scalars (lambda 0); of interacting ones the mean of M, which is 0, and in one dimension everything of one component
+// but magnetisation_abs and magnetisation_fourth.
 std::optional<double> ExactExpectation(const v1::Target& target, const std::string& observable);
-// The exact log Z where it is known.
+// The exact log Z where it is known: the same theories.
 std::optional<double> ExactLogZ(const v1::Target& target);
 
 }  // namespace haarflow

@@ -4,8 +4,8 @@
 
 namespace haarflow {
 
-void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, AdamState* state,
-              std::vector<double>* parameters) {
+void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, absl::Span<const double> scales,
+              AdamState* state, std::vector<double>* parameters) {
   state->m.resize(gradient.size());
   state->v.resize(gradient.size());
   ++state->steps;
@@ -14,8 +14,9 @@ void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, Ada
   for (size_t i = 0; i < gradient.size(); ++i) {
     state->m[i] = options.beta1 * state->m[i] + (1 - options.beta1) * gradient[i];
     state->v[i] = options.beta2 * state->v[i] + (1 - options.beta2) * gradient[i] * gradient[i];
-    (*parameters)[i] -=
+    const double step =
         options.learning_rate * (state->m[i] / correction1) / (std::sqrt(state->v[i] / correction2) + options.epsilon);
+    (*parameters)[i] -= scales.empty() ? step : scales[i] * step;
   }
 }
 

@@ -20,8 +20,9 @@ struct AdamOptions {
   double epsilon = 1e-8;
 };
 
-void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, AdamState* state,
-              std::vector<double>* parameters);
+// `scales`: the optimiser sees parameter / scale (and scale x gradient, which the caller has made); empty: all 1.
+void AdamStep(const AdamOptions& options, absl::Span<const double> gradient, absl::Span<const double> scales,
+              AdamState* state, std::vector<double>* parameters);
 
 // Scales `gradient` down to global norm `limit` (0: never) and returns the norm it had.
 double ClipNorm(double limit, std::vector<double>* gradient);

@@ -19,7 +19,7 @@ std::vector<double> ToVector(const at::Tensor& t) {
 
 class TorchGradient final : public GradientSource {
  public:
-  explicit TorchGradient(const U1FlowPlan& plan) : links_(plan.lattice.links()), layout_(plan), flow_(plan) {}
+  explicit TorchGradient(const U1FlowPlan& plan) : links_(plan.lattice.links()), layout_(U1ParameterLayout(plan)), flow_(plan) {}
 
   absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch, std::vector<double>* gradient,
                         BatchResult* result) override {
@@ -32,7 +32,7 @@ class TorchGradient final : public GradientSource {
       } else {
         for (at::Tensor& w : flow_.weights()) w.set_requires_grad(true);
         const auto [x, log_det] = flow_.Forward(prior);
-        const at::Tensor action = flow_.Action(batch.beta, x);
+        const at::Tensor action = flow_.Action(batch.action[0], x);
         *result = {ToVector(-log_det), ToVector(action)};
         grads = torch::autograd::grad({(action - log_det).mean()}, flow_.weights());
       }
@@ -66,7 +66,7 @@ class TorchGradient final : public GradientSource {
   std::vector<at::Tensor> PathGradient(const TrainingBatch& batch, const at::Tensor& prior, BatchResult* result) {
     at::Tensor x = flow_.Forward(prior).first.detach().set_requires_grad(true);
     const at::Tensor log_q = flow_.Inverse(x).second;
-    const at::Tensor action = flow_.Action(batch.beta, x);
+    const at::Tensor action = flow_.Action(batch.action[0], x);
     *result = {ToVector(log_q), ToVector(action)};
     const at::Tensor cotangent = torch::autograd::grad({(log_q + action).mean()}, {x})[0];
     for (at::Tensor& w : flow_.weights()) w.set_requires_grad(true);

@@ -9,12 +9,12 @@
 #include "core/base/file.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
-#include "core/exact/estimate.h"
-#include "core/exact/metropolis.h"
+#include "core/exact/weights.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "core/model/spec.h"
 #include "core/observable/observable.h"
+#include "core/train/evaluate.h"
 
 namespace haarflow {
 namespace {
@@ -26,6 +26,16 @@ double SecondsSince(SteadyClock::time_point start) {
 
 constexpr uint64_t kMaxStateBytes = uint64_t{8} << 30;
 constexpr uint64_t kGuardWindow = 100;  // steps
+constexpr uint64_t kIntegrationCheckSteps = 500;
+constexpr int32_t kDefaultIntegrationSteps = 8;
+// Fields of the target that forward KL draws its batches from, and the most numbers they may hold.
+constexpr int64_t kForwardSamples = 16384;
+constexpr int64_t kMaxSampleNumbers = int64_t{1} << 26;
+constexpr uint32_t kForwardDof = 0xFFFFFE00u;  // of kTraining: above any site's
+
+int32_t IntegrationSteps(const v1::TrainingPhase& phase) {
+  return phase.integration_steps() == 0 ? kDefaultIntegrationSteps : static_cast<int32_t>(phase.integration_steps());
+}
 
 double LearningRate(const v1::TrainingPhase& phase, uint64_t step) {
   const double done = static_cast<double>(step) / static_cast<double>(phase.steps());
@@ -63,11 +73,11 @@ absl::StatusOr<std::vector<double>> TakeDoubles(const TensorMap& tensors, const 
 
 }  // namespace
 
-Trainer::Trainer(v1::ModelSpec spec, U1FlowPlan plan, TrainerOptions options)
-    : spec_(std::move(spec)), plan_(std::move(plan)), layout_(plan_), options_(std::move(options)) {}
+Trainer::Trainer(v1::ModelSpec spec, std::unique_ptr<TrainableFlow> flow, TrainerOptions options)
+    : spec_(std::move(spec)), flow_(std::move(flow)), options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const std::string& spec_text, const TrainerOptions& options,
-                                                         const TensorMap* start,
+                                                         const StartingPoint* start,
                                                          std::unique_ptr<GradientSource> gradient) {
   ASSIGN_OR_RETURN(v1::ModelSpec spec, ParseSpec(spec_text));
   for (const auto& phase : spec.training().phases()) {
@@ -76,17 +86,22 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const std::string& spec
           absl::StrCat("training.phases: batch ", phase.batch(), " is not a multiple of 16"));
     }
   }
-  ASSIGN_OR_RETURN(U1FlowPlan plan, PlanU1Flow(spec));
-  std::unique_ptr<Trainer> trainer(new Trainer(std::move(spec), std::move(plan), options));
+  ASSIGN_OR_RETURN(auto flow, MakeTrainableFlow(spec));
+  std::unique_ptr<Trainer> trainer(new Trainer(std::move(spec), std::move(flow), options));
   trainer->spec_digest_ = Sha256Of(spec_text).Hex();
   trainer->gradient_source_ = std::move(gradient);
   if (trainer->gradient_source_ == nullptr) {
-    ASSIGN_OR_RETURN(trainer->gradient_source_, MakeFusedGradient(trainer->plan_, options.threads));
+    ASSIGN_OR_RETURN(trainer->gradient_source_, trainer->flow_->MakeGradient(options.threads));
   }
-  trainer->parameters_ = trainer->layout_.InitialValues(trainer->plan_, trainer->spec_.training().seed());
-  trainer->adam_.m.assign(trainer->layout_.size(), 0.0);
-  trainer->adam_.v.assign(trainer->layout_.size(), 0.0);
-  if (start != nullptr) RETURN_IF_ERROR(trainer->UseWeights(*start));
+  if (start != nullptr) {
+    ASSIGN_OR_RETURN(trainer->parameters_, trainer->flow_->StartFrom(*start));
+  } else {
+    trainer->parameters_ = trainer->flow_->InitialValues(trainer->spec_.training().seed());
+  }
+  trainer->average_ = trainer->parameters_;
+  trainer->scales_ = trainer->flow_->ParameterScales();
+  trainer->adam_.m.assign(trainer->parameters_.size(), 0.0);
+  trainer->adam_.v.assign(trainer->parameters_.size(), 0.0);
   RETURN_IF_ERROR(trainer->LoadState());
   return trainer;
 }
@@ -136,13 +151,20 @@ absl::Status Trainer::Step(const v1::TrainingPhase& phase, uint64_t step_in_phas
   batch.seed = spec_.training().seed();
   batch.first_index = next_index_;
   batch.n = phase.batch();
-  batch.beta = spec_.target().u1_wilson().beta();
+  batch.action = ActionNumbers(spec_.target());
   batch.path_gradient = phase.estimator() == v1::GRADIENT_ESTIMATOR_PATH;
-  std::vector<double> gradient;
-  BatchResult result;
-  RETURN_IF_ERROR(gradient_source_->Evaluate(parameters_, batch, &gradient, &result));
+  batch.integration_steps = IntegrationSteps(phase);
+  batch.kinetic_penalty = phase.kinetic_penalty();
+  batch.keep_fields = phase.forward_weight() > 0 && phase.forward_samples() == v1::FORWARD_SAMPLES_METROPOLIS;
+  std::vector<double> gradient(parameters_.size(), 0.0);
+  BatchResult drawn;
+  if (phase.forward_weight() < 1) {
+    RETURN_IF_ERROR(gradient_source_->Evaluate(parameters_, batch, &gradient, &drawn));
+    RETURN_IF_ERROR(CheckGuards(drawn));
+  }
+  if (phase.forward_weight() > 0) RETURN_IF_ERROR(AddForwardGradient(phase, batch, drawn, &gradient));
   next_index_ += phase.batch();
-  RETURN_IF_ERROR(CheckGuards(result));
+  for (size_t i = 0; i < scales_.size(); ++i) gradient[i] *= scales_[i];
   const double norm = ClipNorm(phase.clip_norm(), &gradient);
   if (!std::isfinite(norm))
     return absl::AbortedError("the gradient is not finite; lower the learning rate or set clip_norm");
@@ -150,8 +172,99 @@ absl::Status Trainer::Step(const v1::TrainingPhase& phase, uint64_t step_in_phas
   adam.learning_rate = LearningRate(phase, step_in_phase);
   if (phase.adam_beta1() > 0) adam.beta1 = phase.adam_beta1();
   if (phase.adam_beta2() > 0) adam.beta2 = phase.adam_beta2();
-  AdamStep(adam, gradient, &adam_, &parameters_);
+  AdamStep(adam, gradient, scales_, &adam_, &parameters_);
+  // Young averages forget their start faster.
+  const double decay = std::min(phase.average_decay(), static_cast<double>(step_in_phase) /
+                                                           static_cast<double>(step_in_phase + 10));
+  for (size_t i = 0; i < parameters_.size(); ++i) average_[i] += (1 - decay) * (parameters_[i] - average_[i]);
+  const bool look = (step_in_phase + 1) % kIntegrationCheckSteps == 0 || step_in_phase + 1 == phase.steps();
+  return look && flow_->is_integrated() ? CheckIntegration(phase) : absl::OkStatus();
+}
+
+// Mixes the gradient of E_p[-log q] in: batches of the target's fields, chosen by addressed noise, or the states of the
+// flow's own chains.
+absl::Status Trainer::AddForwardGradient(const v1::TrainingPhase& phase, TrainingBatch batch, const BatchResult& drawn,
+                                         std::vector<double>* gradient) {
+  const int64_t size = FieldSize(spec_.target());
+  const bool own = phase.forward_samples() == v1::FORWARD_SAMPLES_METROPOLIS;
+  std::vector<double> fields;
+  if (own) {
+    if (static_cast<int64_t>(chains_.size()) != batch.n * size) chains_ = drawn.field;  // every chain opens
+    batch.samples = chains_.data();
+  } else {
+    if (samples_.n == 0 || samples_from_ != phase.forward_samples()) {
+      const int64_t wanted = std::clamp<int64_t>(kMaxSampleNumbers / size, 16, kForwardSamples);
+      const auto sampler = phase.forward_samples() == v1::FORWARD_SAMPLES_HMC ? TargetSampler::kHmc
+                                                                              : TargetSampler::kCluster;
+      ASSIGN_OR_RETURN(samples_, DrawTargetSamples(spec_.target(), wanted, batch.seed, options_.threads, sampler));
+      samples_from_ = phase.forward_samples();
+    }
+    fields.resize(batch.n * size);
+    for (int64_t i = 0; i < batch.n; ++i) {
+      const uint64_t index = batch.first_index + static_cast<uint64_t>(i);
+      const double u = UniformNoise(batch.seed, NoisePurpose::kTraining, index, kForwardDof);
+      const auto at = static_cast<int64_t>(u * static_cast<double>(samples_.n));
+      std::copy_n(samples_.field.begin() + at * size, size, fields.begin() + i * size);
+    }
+    batch.samples = fields.data();
+  }
+  batch.keep_fields = false;
+  std::vector<double> forward;
+  BatchResult states;
+  RETURN_IF_ERROR(gradient_source_->Evaluate(parameters_, batch, &forward, &states));
+  if (phase.forward_weight() == 1) RETURN_IF_ERROR(CheckGuards(states));
+  for (size_t i = 0; i < forward.size(); ++i) {
+    (*gradient)[i] = (1 - phase.forward_weight()) * (*gradient)[i] + phase.forward_weight() * forward[i];
+  }
+  if (own) UpdateChains(drawn, states, batch.first_index);
   return absl::OkStatus();
+}
+
+// One independence-Metropolis step of every chain, both weights with the flow as it is: leaves the target invariant
+// while the flow changes.
+void Trainer::UpdateChains(const BatchResult& drawn, const BatchResult& states, uint64_t first_index) {
+  const int64_t size = FieldSize(spec_.target());
+  for (size_t i = 0; i < drawn.log_q.size(); ++i) {
+    const double proposed = -drawn.action[i] - drawn.log_q[i], open = -states.action[i] - states.log_q[i];
+    const double u = UniformNoise(spec_.training().seed(), NoisePurpose::kAccept, first_index + i, 0);
+    if (!(std::log1p(-u) <= proposed - open)) continue;
+    const int64_t at = static_cast<int64_t>(i) * size;
+    std::copy_n(drawn.field.begin() + at, size, chains_.begin() + at);
+  }
+}
+
+// E_q[log q + S] >= -log Z holds for densities, and log q from too few steps is none: then the optimiser may find what
+// the integrator gets wrong. Both sides are taken from the same proposals, log Z at twice the steps.
+absl::Status Trainer::CheckIntegration(const v1::TrainingPhase& phase) const {
+  constexpr uint64_t kSamples = 1024;
+  const int32_t steps = IntegrationSteps(phase);
+  const uint64_t seed = spec_.training().seed() ^ 0x5EEDu;
+  std::vector<double> log_weight[2];
+  for (int i = 0; i < 2; ++i) {
+    ASSIGN_OR_RETURN(const auto model, Model::Create(spec_, flow_->Weights(parameters_, steps << i), CpuKernels(), 0));
+    ASSIGN_OR_RETURN(log_weight[i], DrawLogWeights(*model, spec_.target(), kSamples, seed, options_.threads));
+  }
+  constexpr size_t kBins = 32;
+  std::vector<double> excess(kBins);  // loss + log Z without one bin: the divergence, never negative
+  double mean = 0, square = 0;
+  for (size_t bin = 0; bin < kBins; ++bin) {
+    WeightStatistics fine;
+    double sum = 0, count = 0;
+    for (size_t i = 0; i < kSamples; ++i) {
+      if (i % kBins == bin) continue;
+      fine.Add(log_weight[1][i]);
+      sum -= log_weight[0][i];
+      ++count;
+    }
+    excess[bin] = sum / count + fine.LogZ();
+    mean += excess[bin] / kBins;
+  }
+  for (double e : excess) square += (e - mean) * (e - mean);
+  const double error = std::sqrt(square * (kBins - 1) / kBins);
+  if (!(mean < -6 * error - 1e-9)) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat(
+      "the mean loss at ", steps, " integration steps lies ", -mean, " +- ", error,
+      " below -log Z: the optimiser lives on integration error; raise integration_steps or kinetic_penalty"));
 }
 
 absl::Status Trainer::CheckGuards(const BatchResult& batch) {
@@ -194,34 +307,18 @@ absl::Status Trainer::CheckGuards(const BatchResult& batch) {
   return absl::OkStatus();
 }
 
-TensorMap Trainer::Weights() const {
-  TensorMap tensors;
-  for (const ParameterBlock& block : layout_.blocks()) {
-    const std::vector<double> values(parameters_.begin() + block.offset,
-                                     parameters_.begin() + block.offset + block.size);
-    tensors[block.name] = Tensor::FromDoubles(block.double_network ? Tensor::Type::kFloat64 : Tensor::Type::kFloat32,
-                                              block.shape, values);
-  }
-  return tensors;
-}
-
-absl::Status Trainer::UseWeights(const TensorMap& weights) {
-  for (const ParameterBlock& block : layout_.blocks()) {
-    const auto it = weights.find(block.name);
-    if (it == weights.end() || it->second.shape != block.shape) {
-      return absl::InvalidArgumentError(absl::StrCat("training.start_from: tensor '", block.name,
-                                                     "' is missing or has another shape; the layers must be the same"));
-    }
-    ASSIGN_OR_RETURN(const std::vector<double> values, it->second.ToDoubles());
-    std::copy(values.begin(), values.end(), parameters_.begin() + block.offset);
-  }
-  return absl::OkStatus();
+TensorMap Trainer::Weights(int32_t steps) const {
+  const auto& phases = spec_.training().phases();
+  if (steps == 0) steps = phases.empty() ? kDefaultIntegrationSteps : IntegrationSteps(*phases.rbegin());
+  return flow_->Weights(average_, steps);
 }
 
 absl::Status Trainer::SaveState() const {
   if (options_.state_file.empty()) return absl::OkStatus();
   TensorMap tensors;
   tensors["parameters"] = Doubles(parameters_);
+  tensors["average"] = Doubles(average_);
+  tensors["chains"] = Doubles(chains_);
   tensors["adam.m"] = Doubles(adam_.m);
   tensors["adam.v"] = Doubles(adam_.v);
   // Counters below 2^53 are exact as float64.
@@ -230,7 +327,7 @@ absl::Status Trainer::SaveState() const {
                first_variance_, window_loss_, window_variance_, static_cast<double>(window_samples_),
                static_cast<double>(window_steps_), progress_.ess});
   return WriteFileAtomically(
-      options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-1"}}));
+      options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-2"}}));
 }
 
 absl::Status Trainer::LoadState() {
@@ -240,14 +337,18 @@ absl::Status Trainer::LoadState() {
   RETURN_IF_ERROR(bytes.status());
   StringMap metadata;
   ASSIGN_OR_RETURN(const TensorMap tensors, ReadSafetensors(*bytes, &metadata));
-  if (metadata["format"] != "training-state-1" || metadata["spec_sha256"] != spec_digest_) {
+  if (metadata["format"] != "training-state-2" || metadata["spec_sha256"] != spec_digest_) {
     return absl::FailedPreconditionError(absl::StrCat(
         options_.state_file, " is the state of another spec; remove it, or train with the spec that it belongs to"));
   }
   const size_t n = parameters_.size();
   ASSIGN_OR_RETURN(parameters_, TakeDoubles(tensors, "parameters", n));
+  ASSIGN_OR_RETURN(average_, TakeDoubles(tensors, "average", n));
   ASSIGN_OR_RETURN(adam_.m, TakeDoubles(tensors, "adam.m", n));
   ASSIGN_OR_RETURN(adam_.v, TakeDoubles(tensors, "adam.v", n));
+  if (const auto chains = tensors.find("chains"); chains != tensors.end()) {
+    ASSIGN_OR_RETURN(chains_, chains->second.ToDoubles());
+  }
   ASSIGN_OR_RETURN(const std::vector<double> counters, TakeDoubles(tensors, "counters", 10));
   step_ = static_cast<uint64_t>(counters[0]);
   next_index_ = static_cast<uint64_t>(counters[1]);
@@ -260,76 +361,6 @@ absl::Status Trainer::LoadState() {
   window_steps_ = static_cast<uint64_t>(counters[8]);
   progress_.ess = counters[9];
   return absl::OkStatus();
-}
-
-// ---------------------------------------------------------------------------------------------------------- evaluation
-
-namespace {
-
-// Log-weights of proposals 0 .. samples - 1 of one seed.
-absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, uint64_t samples, uint64_t seed, int threads) {
-  constexpr uint64_t kBatch = 1024;
-  std::vector<double> log_weight(samples);
-  std::vector<absl::Status> status(threads);
-  const auto work = [&](int t) {
-    Proposals proposals;
-    for (uint64_t first = t * kBatch; first < samples && status[t].ok(); first += threads * kBatch) {
-      const uint64_t n = std::min(kBatch, samples - first);
-      std::vector<uint64_t> seeds(n, seed), index(n);
-      for (uint64_t i = 0; i < n; ++i) index[i] = first + i;
-      status[t] = model.Draw(model.target(), seeds, index, &proposals);
-      if (!status[t].ok()) return;
-      for (uint64_t i = 0; i < n; ++i) log_weight[first + i] = proposals.LogWeight(static_cast<int64_t>(i));
-    }
-  };
-  std::vector<std::thread> running;
-  for (int t = 1; t < threads; ++t) running.emplace_back(work, t);
-  work(0);
-  for (auto& thread : running) thread.join();
-  for (const auto& s : status) RETURN_IF_ERROR(s);
-  return log_weight;
-}
-
-// Jackknife error of the ESS over `kBins` interleaved bins.
-double EssError(const std::vector<double>& log_weight) {
-  constexpr size_t kBins = 64;
-  std::vector<double> ess;
-  for (size_t left_out = 0; left_out < kBins; ++left_out) {
-    WeightStatistics rest;
-    for (size_t i = 0; i < log_weight.size(); ++i) {
-      if (i % kBins != left_out) rest.Add(log_weight[i]);
-    }
-    ess.push_back(rest.Ess());
-  }
-  double mean = 0, square = 0;
-  for (double e : ess) mean += e / kBins;
-  for (double e : ess) square += (e - mean) * (e - mean);
-  return std::sqrt(square * (kBins - 1) / kBins);
-}
-
-}  // namespace
-
-absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
-                                            uint64_t seed, int threads) {
-  ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));
-  ASSIGN_OR_RETURN(const std::vector<double> log_weight, DrawLogWeights(*model, samples, seed, threads));
-  MetropolisChain chain(seed, 0, 0);
-  PartitionEstimator partition;
-  for (double w : log_weight) {
-    chain.Look(w);
-    partition.Add(w);
-  }
-  v1::ModelCard card;
-  *card.mutable_quality() = chain.Statistics().quality();
-  card.mutable_quality()->set_ess_error(EssError(log_weight));
-  card.set_log_z(partition.LogZ());
-  card.set_log_z_error(partition.LogZError());
-  card.set_mean_log_weight(partition.MeanLogWeight());
-  card.set_mean_log_weight_error(partition.MeanLogWeightError());
-  card.set_parameters(model->parameters());
-  card.set_code_version(HAARFLOW_VERSION);
-  card.set_device(model->numerics_class());
-  return card;
 }
 
 }  // namespace haarflow

@@ -1,4 +1,5 @@
-// The training loop: reverse KL by Adam over the phases of a spec's TrainingPlan, with guards and resumable state.
+// The training loop: Kullback-Leibler divergences by Adam over the phases of a spec's TrainingPlan, with guards and
+// resumable state.
 //
 // Everything random is addressed by (training seed, sample index), so a resumed run continues the very sequence: after
 // a kill and a resume, parameters and optimiser state equal those of an unbroken run bit for bit (same number of
@@ -14,13 +15,15 @@
 #include "core/model/safetensors.h"
 #include "core/train/adam.h"
 #include "core/train/gradient.h"
+#include "core/train/target_samples.h"
+#include "core/train/trainable_flow.h"
 
 namespace haarflow {
 
 struct TrainingProgress {
   uint64_t step = 0;  // over all phases
   uint64_t total_steps = 0;
-  double loss = 0;  // mean(log q + S) of the last batch
+  double loss = 0;  // mean(log q + S) of the last batch that the flow drew
   double ess = 0;   // of the weights of recent batches (exponential average); noisy and no quality claim
   double steps_per_second = 0;
   double seconds_left = 0;
@@ -39,15 +42,15 @@ struct TrainerOptions {
 
 class Trainer {
  public:
-  // A new model, or `start` = weights of another model with the same tensors. Resumes from options.state_file if it
-  // exists. `gradient`: where gradients come from; the fused CPU kernels when null.
+  // A new model, or from `start`, another model with the same layers. Resumes from options.state_file if it exists.
+  // `gradient`: where gradients come from; the fused CPU kernels when null.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const std::string& spec_text, const TrainerOptions& options,
-                                                         const TensorMap* start = nullptr,
+                                                         const StartingPoint* start = nullptr,
                                                          std::unique_ptr<GradientSource> gradient = nullptr);
 
-  // Runs to the end of the plan. ABORTED by a guard: NaN, log-weight variance exploding, or a mean loss below -log Z
-  // where that is known (the optimiser lives on a wrong density); CANCELLED by on_progress or max_seconds == reached is
-  // OK.
+  // Runs to the end of the plan. ABORTED by a guard: NaN, log-weight variance exploding, or a mean loss below -log Z (the
+  // optimiser lives on a wrong density): against the exact log Z where it is known, for integrated flows against log Z
+  // at twice the integration steps; CANCELLED by on_progress or max_seconds == reached is OK.
   absl::Status Run();
 
   const v1::ModelSpec& spec() const { return spec_; }
@@ -55,25 +58,35 @@ class Trainer {
   const AdamState& optimiser() const { return adam_; }
   uint64_t steps_done() const { return step_; }
   double seconds() const { return seconds_; }
-  // The weights as they are stored and served, in the networks' precision.
-  TensorMap Weights() const;
+  // The weights as they are stored and served, in the networks' precision: of the moving average where the plan asks for
+  // one. `steps`: of integrated flows; 0: those of the last phase.
+  TensorMap Weights(int32_t steps = 0) const;
+  bool is_integrated() const { return flow_->is_integrated(); }
 
  private:
-  Trainer(v1::ModelSpec spec, U1FlowPlan plan, TrainerOptions options);
+  Trainer(v1::ModelSpec spec, std::unique_ptr<TrainableFlow> flow, TrainerOptions options);
   absl::Status Step(const v1::TrainingPhase& phase, uint64_t step_in_phase);
+  absl::Status AddForwardGradient(const v1::TrainingPhase& phase, TrainingBatch batch, const BatchResult& drawn,
+                                  std::vector<double>* gradient);
+  void UpdateChains(const BatchResult& drawn, const BatchResult& states, uint64_t first_index);
   absl::Status CheckGuards(const BatchResult& batch);
+  absl::Status CheckIntegration(const v1::TrainingPhase& phase) const;
   absl::Status SaveState() const;
   absl::Status LoadState();
-  absl::Status UseWeights(const TensorMap& weights);
 
   v1::ModelSpec spec_;
   std::string spec_digest_;
-  U1FlowPlan plan_;
-  ParameterLayout layout_;
+  std::unique_ptr<TrainableFlow> flow_;
   TrainerOptions options_;
   std::unique_ptr<GradientSource> gradient_source_;
+  std::vector<double> scales_;
   std::vector<double> parameters_;
+  std::vector<double> average_;  // exponential moving average, where the phase asks for one; else the parameters
   AdamState adam_;
+  // For forward KL: drawn when a phase first asks, or the states of the flow's own chains.
+  TargetSamples samples_;
+  v1::ForwardSamples samples_from_ = v1::FORWARD_SAMPLES_UNSPECIFIED;
+  std::vector<double> chains_;
   uint64_t step_ = 0;
   uint64_t next_index_ = 0;
   double seconds_ = 0;  // of training, over all runs
@@ -85,10 +98,5 @@ class Trainer {
   uint64_t window_samples_ = 0;
   uint64_t window_steps_ = 0;
 };
-
-// Quality on `samples` fresh proposals of the served map: ESS with a jackknife error, log Z, acceptance of a Metropolis
-// chain over them. `beta` and lattice are those of the spec.
-absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
-                                            uint64_t seed, int threads);
 
 }  // namespace haarflow

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <limits>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "core/action/target.h"
 #include "core/base/status.h"
 #include "core/model/model.h"
-#include "core/model/spec.h"
 
 namespace haarflow {
 namespace {
@@ -44,7 +46,36 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> LoadOne(const ModelStore& sto
   }
 }
 
-double Beta(const v1::Target& target) { return target.u1_wilson().beta(); }
+// The target nearest to `target` that `model` was made for: its own, moved within its intervals.
+v1::Target NearestServed(const ServedModel& model, const v1::Target& target) {
+  v1::Target nearest = model.target();
+  const auto asked = TheoryParameters(target);
+  for (const v1::Conditioning& interval : model.spec.conditioning()) {
+    for (const auto& [name, value] : asked) {
+      if (name != interval.parameter()) continue;
+      SetTheoryParameter(name, std::clamp(value, interval.low(), interval.high()), &nearest).IgnoreError();
+    }
+  }
+  return nearest;
+}
+
+// Euclidean, in the parameters of the theory; infinite between two forms of one theory.
+double Distance(const v1::Target& a, const v1::Target& b) {
+  const auto left = TheoryParameters(a), right = TheoryParameters(b);
+  double sum = left.size() == right.size() ? 0 : std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < std::min(left.size(), right.size()); ++i) {
+    if (left[i].first != right[i].first) return std::numeric_limits<double>::infinity();
+    sum += (left[i].second - right[i].second) * (left[i].second - right[i].second);
+  }
+  return std::sqrt(sum);
+}
+
+// What makes one of two models that serve a target the better choice: nothing known against it, made for this target
+// alone, ESS.
+std::tuple<bool, bool, double> Rank(const ServedModel& model) {
+  const v1::ModelCard& card = model.manifest.card;
+  return {card.unreliable_reason().empty(), model.spec.conditioning().empty(), card.quality().ess()};
+}
 
 std::string SomeNames(const std::vector<std::string>& names) {
   if (names.empty()) return "none";
@@ -54,13 +85,10 @@ std::string SomeNames(const std::vector<std::string>& names) {
 }
 
 absl::Status CheckFields(const v1::Target& target, const ServedModel& model) {
-  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
-  if (lattice == model.sampler->lattice() && target.theory_case() == model.target().theory_case()) {
-    return absl::OkStatus();
-  }
+  if (SameFields(target, model.target())) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
                                                  model.name(), " (", DescribeTarget(model.target()),
-                                                 "); ask for the target alone, or for a model of that lattice"));
+                                                 "); ask for the target alone, or for a model of those fields"));
 }
 
 }  // namespace
@@ -108,24 +136,21 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByName(const s
   return it->second.model;
 }
 
-absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByTarget(const v1::Target& target,
-                                                                           const Digest& digest) const {
+absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByTarget(const v1::Target& target) const {
   std::shared_ptr<const ServedModel> best;
   for (auto& model : Ready()) {
-    if (model->target_digest() != digest) continue;
-    if (best == nullptr || model->manifest.card.quality().ess() > best->manifest.card.quality().ess()) best = model;
+    if (model->sampler->Serves(target) && (best == nullptr || Rank(*model) > Rank(*best))) best = model;
   }
   if (best == nullptr) return NoModelFor(target);
   return best;
 }
 
 absl::Status ModelRegistry::NoModelFor(const v1::Target& target) const {
-  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
   std::vector<std::pair<double, std::string>> nearest;
   for (const auto& model : Ready()) {
-    if (model->target().theory_case() != target.theory_case() || model->sampler->lattice() != lattice) continue;
-    nearest.emplace_back(std::abs(Beta(model->target()) - Beta(target)),
-                         absl::StrCat(model->name(), " (", DescribeTarget(model->target()), ")"));
+    if (!SameFields(model->target(), target)) continue;
+    const v1::Target served = NearestServed(*model, target);
+    nearest.emplace_back(Distance(served, target), absl::StrCat(model->name(), " (", DescribeTarget(served), ")"));
   }
   std::sort(nearest.begin(), nearest.end());
   if (nearest.size() > kMostNearest) nearest.resize(kMostNearest);
@@ -134,7 +159,7 @@ absl::Status ModelRegistry::NoModelFor(const v1::Target& target) const {
   const std::string what = absl::StrCat("no model is made for ", DescribeTarget(target));
   if (names.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(what, ", and none has its lattice; `haarflow tune` with this target would make one"));
+        absl::StrCat(what, ", and none has its fields; `haarflow tune` with this target would make one"));
   }
   return absl::FailedPreconditionError(
       absl::StrCat(what, "; nearest: ", absl::StrJoin(names, ", "),
@@ -152,7 +177,7 @@ absl::StatusOr<ResolvedModel> ModelRegistry::Resolve(const ModelQuery& query) co
     found.target_digest = TargetDigest(found.target);
   }
   if (query.model.empty()) {
-    ASSIGN_OR_RETURN(found.model, ByTarget(found.target, found.target_digest));
+    ASSIGN_OR_RETURN(found.model, ByTarget(found.target));
   } else {
     ASSIGN_OR_RETURN(found.model, ByName(query.model));
     if (query.target != nullptr) {
@@ -208,6 +233,7 @@ v1::ModelInfo InfoOf(const ServedModel& model) {
   *info.mutable_card() = model.manifest.card;
   info.set_state(v1::MODEL_STATE_READY);
   info.set_parameters(model.parameters);
+  *info.mutable_conditioning() = model.spec.conditioning();
   return info;
 }
 

@@ -50,11 +50,12 @@ class ModelRegistry {
   void Add(std::shared_ptr<const ServedModel> model);
   void Refuse(const std::string& name, const absl::Status& reason);
 
-  // The model and the target of a request:
-  //   INVALID_ARGUMENT     neither model nor target; a target that is none or of other fields than the model's; a
-  //   digest of wrong length NOT_FOUND            no model of that name (the message names those there are)
-  //   FAILED_PRECONDITION  refused model; another digest than asked for; no model made for that target (names the
-  //   nearest)
+  // The model and the target of a request. A target alone is given to the best of the models made for it: one without a
+  // known defect before one with, one made for this target alone before a conditional one, then by the ESS of the card.
+  //
+  // INVALID_ARGUMENT: neither model nor target; a target that is none, or of other fields than the model's; a digest of
+  // wrong length. NOT_FOUND: no model of that name (the message names those there are). FAILED_PRECONDITION: refused
+  // model; another digest than asked for; no model made for that target (the message names the nearest).
   absl::StatusOr<ResolvedModel> Resolve(const ModelQuery& query) const;
   // NOT_FOUND or FAILED_PRECONDITION as above.
   absl::StatusOr<std::shared_ptr<const ServedModel>> ByName(const std::string& name) const;
@@ -69,7 +70,7 @@ class ModelRegistry {
     std::shared_ptr<const ServedModel> model;  // null when refused
     std::string reason;
   };
-  absl::StatusOr<std::shared_ptr<const ServedModel>> ByTarget(const v1::Target& target, const Digest& digest) const;
+  absl::StatusOr<std::shared_ptr<const ServedModel>> ByTarget(const v1::Target& target) const;
   absl::Status NoModelFor(const v1::Target& target) const;
 
   mutable Mutex mutex_;

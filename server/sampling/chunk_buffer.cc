@@ -30,7 +30,7 @@ void AppendField(const double* field, const RowFormat& format, std::string* payl
   }
   payload->resize(begin + bytes);
   char* out = payload->data() + begin;
-  for (int64_t i = 0; i < format.links; ++i, out += sizeof(float)) {
+  for (int64_t i = 0; i < format.field_size; ++i, out += sizeof(float)) {
     const float rounded = static_cast<float>(field[i]);
     std::memcpy(out, &rounded, sizeof(float));
   }

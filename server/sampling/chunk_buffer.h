@@ -20,12 +20,14 @@ namespace haarflow {
 
 // How one configuration is written.
 struct RowFormat {
-  int64_t links = 0;  // per configuration
+  int64_t field_size = 0;  // numbers of one configuration
   v1::FieldPrecision precision = v1::FIELD_PRECISION_FLOAT64;
   bool omit_fields = false;
   int observables = 0;
 
-  int64_t field_bytes() const { return omit_fields ? 0 : links * (precision == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8); }
+  int64_t field_bytes() const {
+    return omit_fields ? 0 : field_size * (precision == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8);
+  }
   // Columns included: index and multiplicity (varints, at most 10 bytes), log w, log q, S, observables.
   int64_t row_bytes() const { return field_bytes() + 2 * 10 + 3 * 8 + observables * 8; }
 };

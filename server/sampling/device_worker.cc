@@ -121,7 +121,7 @@ BatchSizer& DeviceWorker::SizerOf(const ServedModel* model) {
 }
 
 int64_t DeviceWorker::BatchLimit(const ServedModel& model) {
-  const int64_t bytes = model.sampler->lattice().links() * static_cast<int64_t>(sizeof(double));
+  const int64_t bytes = model.sampler->field_size() * static_cast<int64_t>(sizeof(double));
   return std::clamp<int64_t>(SizerOf(&model).size(), 1, std::max<int64_t>(1, options_.max_batch_bytes / bytes));
 }
 

@@ -1,6 +1,7 @@
 #include "server/sampling/measure_task.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "core/base/noise.h"
@@ -18,9 +19,16 @@ constexpr uint64_t kMaxProposalsWithoutState = 1 << 16;
 std::unique_ptr<v1::MeasureResponse> First(const MeasureTask::Plan& plan) {
   auto response = std::make_unique<v1::MeasureResponse>();
   *response->mutable_header() = StreamHeader(plan.resolved, plan.scan, plan.count);
-  for (const std::string& name : plan.observables.names()) response->mutable_header()->add_observables(name);
+  for (const MeasuredQuantity& quantity : plan.quantities) response->mutable_header()->add_observables(quantity.name);
   response->set_count(plan.count);
   return response;
+}
+
+void SetChainEstimate(const ChainEstimate& gamma, v1::Estimate* estimate) {
+  estimate->set_value(gamma.mean);
+  estimate->set_error(gamma.error);
+  estimate->set_tau_int(gamma.tau_int);
+  estimate->set_tau_int_error(gamma.tau_int_error);
 }
 
 }  // namespace
@@ -29,14 +37,13 @@ MeasureTask::MeasureTask(Plan plan)
     : ProgressTask(plan.resolved, First(plan)),
       plan_(std::move(plan)),
       scan_(plan_.scan),
-      row_(plan_.observables.size()),
-      values_(plan_.observables.size()) {}
+      row_(plan_.columns.size()),
+      values_(plan_.columns.size()) {}
 
 int64_t MeasureTask::reservation_bytes() const {
   // Values, weights or multiplicities, and one expanded chain; vectors grow by doubling.
-  const int64_t columns = static_cast<int64_t>(plan_.observables.size()) + 2;
-  return 2 * 8 * static_cast<int64_t>(plan_.count) * columns + plan_.resolved.model->sampler->lattice().links() * 8 +
-         (64 << 10);
+  const int64_t columns = static_cast<int64_t>(plan_.columns.size()) + 2;
+  return 2 * 8 * static_cast<int64_t>(plan_.count) * columns + model().sampler->field_size() * 8 + (64 << 10);
 }
 
 uint64_t MeasureTask::Done() const {
@@ -91,20 +98,21 @@ void MeasureTask::Consume(const Proposals& proposals, int64_t offset, int64_t n)
 
 void MeasureTask::Look(const Proposals& proposals, int64_t i) {
   const double log_weight = proposals.LogWeight(i);
+  const double odd = OddSign(proposals.Field(i));
   auto* chain = std::get_if<MetropolisChain>(&scan_);
   if (chain == nullptr) {
-    if (!std::get<ReweightedScan>(scan_).Look(log_weight)) return;
+    if (!std::get<ReweightedScan>(scan_).Look(log_weight, odd)) return;
     Record(proposals.Field(i));
     log_weight_.push_back(log_weight);
     return;
   }
-  const MetropolisChain::Event event = chain->Look(log_weight);
+  const MetropolisChain::Event event = chain->Look(log_weight, odd);
   if (event.closed.has_value()) {
     Record(open_field_.data());
     multiplicity_.push_back(event.closed->multiplicity);
   }
   if (event.accepted) {
-    open_field_.assign(proposals.Field(i), proposals.Field(i) + model().sampler->lattice().links());
+    open_field_.assign(proposals.Field(i), proposals.Field(i) + proposals.field_size);
   }
   if (!chain->has_open_state() && ++looked_ >= kMaxProposalsWithoutState) {
     Fail(absl::FailedPreconditionError(absl::StrCat("none of ", looked_, " proposals of model ", model().name(),
@@ -113,8 +121,14 @@ void MeasureTask::Look(const Proposals& proposals, int64_t i) {
 }
 
 void MeasureTask::Record(const double* field) {
-  plan_.observables.Evaluate(field, row_.data());
+  plan_.columns.Evaluate(field, row_.data());
   for (size_t k = 0; k < row_.size(); ++k) values_[k].push_back(row_[k]);
+}
+
+v1::ChainStatistics MeasureTask::StatisticsNow() const {
+  v1::ChainStatistics statistics = Statistics(scan_);
+  AddReservations(statistics.mutable_quality());
+  return statistics;
 }
 
 void MeasureTask::ReportProgress() {
@@ -124,26 +138,53 @@ void MeasureTask::ReportProgress() {
   auto response = std::make_unique<v1::MeasureResponse>();
   response->set_done(done);
   response->set_count(plan_.count);
-  *response->mutable_statistics() = Statistics(scan_);
+  *response->mutable_statistics() = StatisticsNow();
   Progress(std::move(response));
 }
 
-absl::StatusOr<v1::Estimate> MeasureTask::EstimateOf(size_t observable) const {
+absl::StatusOr<v1::Estimate> MeasureTask::EstimateOf(const MeasuredQuantity& quantity) const {
+  if (quantity.derived.has_value()) return EstimateOfFunction(quantity);
   v1::Estimate estimate;
-  const std::string& name = plan_.observables.names()[observable];
-  estimate.set_observable(name);
+  estimate.set_observable(quantity.name);
+  const std::vector<double>& values = values_[quantity.columns[0]];
   if (std::holds_alternative<MetropolisChain>(scan_)) {
-    ASSIGN_OR_RETURN(const ChainEstimate gamma, GammaMethod(ExpandChain(values_[observable], multiplicity_)));
-    estimate.set_value(gamma.mean);
-    estimate.set_error(gamma.error);
-    estimate.set_tau_int(gamma.tau_int);
-    estimate.set_tau_int_error(gamma.tau_int_error);
+    ASSIGN_OR_RETURN(const ChainEstimate gamma, GammaMethod(ExpandChain(values, multiplicity_)));
+    SetChainEstimate(gamma, &estimate);
   } else {
-    ASSIGN_OR_RETURN(const WeightedEstimate mean, WeightedMean(values_[observable], log_weight_));
+    ASSIGN_OR_RETURN(const WeightedEstimate mean, WeightedMean(values, log_weight_));
     estimate.set_value(mean.mean);
     estimate.set_error(mean.error);
   }
-  if (const auto exact = ExactExpectation(target(), name)) estimate.set_exact(*exact);
+  if (const auto exact = ExactExpectation(target(), quantity.name)) estimate.set_exact(*exact);
+  return estimate;
+}
+
+// NaN where noise makes the function undefined.
+absl::StatusOr<v1::Estimate> MeasureTask::EstimateOfFunction(const MeasuredQuantity& quantity) const {
+  const DerivedObservable& derived = *quantity.derived;
+  const auto value = [&](absl::Span<const double> means) { return derived.Value(means); };
+  const auto gradient = [&](absl::Span<const double> means) { return derived.Gradient(means); };
+  std::vector<std::vector<double>> columns;
+  std::vector<double> exact;
+  for (size_t k = 0; k < quantity.columns.size(); ++k) {
+    columns.push_back(values_[quantity.columns[k]]);
+    if (const auto mean = ExactExpectation(target(), derived.primaries()[k])) exact.push_back(*mean);
+  }
+  v1::Estimate estimate;
+  estimate.set_observable(quantity.name);
+  if (std::holds_alternative<MetropolisChain>(scan_)) {
+    for (std::vector<double>& column : columns) column = ExpandChain(column, multiplicity_);
+    if (const auto gamma = GammaMethodOfFunction(columns, {value, gradient}); gamma.ok()) {
+      SetChainEstimate(*gamma, &estimate);
+    } else {
+      SetChainEstimate({.mean = std::nan(""), .error = std::nan("")}, &estimate);
+    }
+  } else {
+    ASSIGN_OR_RETURN(const WeightedEstimate mean, WeightedFunction(columns, log_weight_, value));
+    estimate.set_value(mean.mean);
+    estimate.set_error(mean.error);
+  }
+  if (exact.size() == columns.size() && std::isfinite(value(exact))) estimate.set_exact(value(exact));
   return estimate;
 }
 
@@ -151,12 +192,12 @@ void MeasureTask::Epilogue() {
   auto response = std::make_unique<v1::MeasureResponse>();
   response->set_done(Done());
   response->set_count(plan_.count);
-  *response->mutable_statistics() = Statistics(scan_);
-  for (size_t k = 0; k < plan_.observables.size(); ++k) {
+  *response->mutable_statistics() = StatisticsNow();
+  for (const MeasuredQuantity& quantity : plan_.quantities) {
     if (cancelled()) return;
-    auto estimate = EstimateOf(k);
+    auto estimate = EstimateOf(quantity);
     if (!estimate.ok()) {
-      Finish(nullptr, Annotate(estimate.status(), plan_.observables.names()[k]));
+      Finish(nullptr, Annotate(estimate.status(), quantity.name));
       return;
     }
     *response->add_estimates() = *std::move(estimate);

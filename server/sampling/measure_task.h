@@ -1,15 +1,25 @@
-// One Measure stream: observables of a chain (Gamma method) or of weighted proposals (jackknife), evaluated where the
-// fields are. Errors are estimated in the epilogue, off the device's thread.
+// One Measure stream: observables of a chain (Gamma method) or of weighted proposals (jackknife), and functions of
+// their means, evaluated where the fields are. Errors are estimated in the epilogue, off the device's thread.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "core/observable/derived.h"
 #include "core/observable/observable.h"
 #include "server/sampling/progress_task.h"
 #include "server/sampling/scan.h"
 
 namespace haarflow {
+
+// What was asked for: one column of values, or a function of the means of several.
+struct MeasuredQuantity {
+  std::string name;
+  std::vector<size_t> columns;
+  std::optional<DerivedObservable> derived;
+};
 
 class MeasureTask final : public ProgressTask<v1::MeasureResponse> {
  public:
@@ -18,7 +28,8 @@ class MeasureTask final : public ProgressTask<v1::MeasureResponse> {
     ResolvedModel resolved;
     Scan scan;
     uint64_t count = 0;
-    ObservableSet observables;
+    ObservableSet columns;
+    std::vector<MeasuredQuantity> quantities;  // in the order of the request
   };
   explicit MeasureTask(Plan plan);
 
@@ -34,13 +45,15 @@ class MeasureTask final : public ProgressTask<v1::MeasureResponse> {
   void Look(const Proposals& proposals, int64_t i);
   void Record(const double* field);
   void ReportProgress();
-  absl::StatusOr<v1::Estimate> EstimateOf(size_t observable) const;
+  v1::ChainStatistics StatisticsNow() const;
+  absl::StatusOr<v1::Estimate> EstimateOf(const MeasuredQuantity& quantity) const;
+  absl::StatusOr<v1::Estimate> EstimateOfFunction(const MeasuredQuantity& quantity) const;
 
   const Plan plan_;
   Scan scan_;
   std::vector<double> open_field_;
   std::vector<double> row_;
-  std::vector<std::vector<double>> values_;  // [observable][configuration]
+  std::vector<std::vector<double>> values_;  // [column][configuration]
   std::vector<uint64_t> multiplicity_;       // METROPOLIS
   std::vector<double> log_weight_;           // REWEIGHTED
   uint64_t reported_ = 0;

@@ -25,7 +25,11 @@ std::unique_ptr<v1::EstimatePartitionFunctionResponse> First(const PartitionTask
 PartitionTask::PartitionTask(Plan plan)
     : ProgressTask(plan.resolved, First(plan)),
       plan_(std::move(plan)),
-      stop_(std::min(plan_.minimum, plan_.maximum), plan_.maximum, plan_.error) {}
+      stop_(std::min(plan_.minimum, plan_.maximum), plan_.maximum, plan_.error) {
+  if (!plan_.derivatives.has_value()) return;
+  thermodynamics_.emplace(model().sampler->lattice().volume(), plan_.derivatives->parameters());
+  row_.resize(plan_.derivatives->parameters().size());
+}
 
 Task::Want PartitionTask::Demand() {
   if (finished()) return {};
@@ -40,7 +44,7 @@ Task::Want PartitionTask::Demand() {
 
 void PartitionTask::Consume(const Proposals& proposals, int64_t offset, int64_t n) {
   if (finished()) return;
-  for (int64_t i = offset; i < offset + n; ++i) estimator_.Add(proposals.LogWeight(i));
+  for (int64_t i = offset; i < offset + n; ++i) Look(proposals, i);
   done_proposals_ += static_cast<uint64_t>(n);
   observer().OnProgress(model(), static_cast<uint64_t>(n), 0, 0);
   if (done_proposals_ < stop_.next_look()) {
@@ -50,15 +54,21 @@ void PartitionTask::Consume(const Proposals& proposals, int64_t offset, int64_t 
     }
     return;
   }
-  const double error = estimator_.LogZError();
-  auto message = Message();
-  if (!stop_.ShouldStop(done_proposals_, error)) {
-    Progress(std::move(message));
+  if (!stop_.ShouldStop(done_proposals_, estimator_.LogZError())) {
+    Progress(Message());
     return;
   }
-  message->set_final(true);
-  message->set_error_reached(plan_.error > 0 && error <= plan_.error);
-  Finish(std::move(message), absl::OkStatus());
+  drawn_ = true;
+  StopDrawing();
+}
+
+void PartitionTask::Look(const Proposals& proposals, int64_t i) {
+  const double log_weight = proposals.LogWeight(i);
+  const double* field = proposals.Field(i);
+  estimator_.Add(log_weight, OddSign(field));
+  if (!thermodynamics_.has_value()) return;
+  plan_.derivatives->Evaluate(field, row_.data());
+  thermodynamics_->Add(log_weight, proposals.action[i], row_);
 }
 
 std::unique_ptr<v1::EstimatePartitionFunctionResponse> PartitionTask::Message() const {
@@ -66,11 +76,36 @@ std::unique_ptr<v1::EstimatePartitionFunctionResponse> PartitionTask::Message() 
   message->set_done(done_proposals_);
   message->set_log_z(estimator_.LogZ());
   message->set_log_z_error(estimator_.LogZError());
+  message->set_bias(estimator_.LogZBias());
   message->set_mean_log_weight(estimator_.MeanLogWeight());
   message->set_mean_log_weight_error(estimator_.MeanLogWeightError());
   *message->mutable_quality() = estimator_.weights().Quality();
-  if (const auto exact = ExactLogZ(target())) message->set_exact(*exact);
+  AddReservations(message->mutable_quality());
   return message;
+}
+
+v1::Thermodynamics PartitionTask::ThermodynamicsNow() const {
+  v1::Thermodynamics result = thermodynamics_->Result();
+  for (int k = 0; k < result.derivatives_size(); ++k) {
+    double exact = 0;
+    bool known = true;
+    for (const ActionDerivatives::Term& term : plan_.derivatives->terms(static_cast<size_t>(k))) {
+      const auto mean = ExactExpectation(target(), term.observable);
+      known = known && mean.has_value();
+      if (known) exact -= term.coefficient * *mean;
+    }
+    if (known) result.mutable_derivatives(k)->set_exact(exact);
+  }
+  return result;
+}
+
+void PartitionTask::Epilogue() {
+  auto message = Message();
+  message->set_final(true);
+  message->set_error_reached(plan_.error > 0 && message->log_z_error() <= plan_.error);
+  if (const auto exact = ExactLogZ(target())) message->set_exact(*exact);
+  if (thermodynamics_.has_value()) *message->mutable_thermodynamics() = ThermodynamicsNow();
+  Finish(std::move(message), absl::OkStatus());
 }
 
 }  // namespace haarflow

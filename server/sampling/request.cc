@@ -1,5 +1,6 @@
 #include "server/sampling/request.h"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <string>
@@ -115,6 +116,42 @@ std::vector<std::string> Names(const google::protobuf::RepeatedPtrField<std::str
   return std::vector<std::string>(names.begin(), names.end());
 }
 
+// What a Measure request asks for, and the columns that it needs, each once.
+struct Quantities {
+  ObservableSet columns;
+  std::vector<MeasuredQuantity> list;
+};
+absl::StatusOr<Quantities> QuantitiesOf(const v1::Target& target, const std::vector<std::string>& names) {
+  const std::vector<std::string> functions = DerivedObservableNames(target);
+  const auto has = [](const std::vector<std::string>& list, const std::string& name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
+  std::vector<std::string> columns;
+  for (const std::string& name : names) {
+    if (!has(functions, name)) columns.push_back(name);
+  }
+  const auto column = [&columns](const std::string& name) {
+    return static_cast<size_t>(std::find(columns.begin(), columns.end(), name) - columns.begin());
+  };
+  std::vector<MeasuredQuantity> list;
+  for (const std::string& name : names) {
+    MeasuredQuantity quantity{.name = name};
+    if (has(functions, name)) {
+      if (std::count(names.begin(), names.end(), name) > 1) return Invalid("observable " + name + " is listed twice");
+      ASSIGN_OR_RETURN(quantity.derived, DerivedObservable::Create(target, name));
+      for (const std::string& primary : quantity.derived->primaries()) {
+        if (!has(columns, primary)) columns.push_back(primary);
+        quantity.columns.push_back(column(primary));
+      }
+    } else {
+      quantity.columns = {column(name)};
+    }
+    list.push_back(std::move(quantity));
+  }
+  ASSIGN_OR_RETURN(ObservableSet set, ObservableSet::Create(target, columns));
+  return Quantities{std::move(set), std::move(list)};
+}
+
 template <class Request>
 ModelQuery QueryOf(const Request& request) {
   return {request.model(), request.model_digest(), request.has_target() ? &request.target() : nullptr};
@@ -164,16 +201,17 @@ absl::StatusOr<std::shared_ptr<SampleTask>> MakeSampleTask(const ModelRegistry& 
 absl::StatusOr<std::shared_ptr<MeasureTask>> MakeMeasureTask(const ModelRegistry& registry,
                                                              const v1::MeasureRequest& request,
                                                              const RequestOptions& options) {
-  if (request.observables_size() == 0) return Invalid("observables is empty; name at least one, for example plaquette");
-  const uint64_t names = static_cast<uint64_t>(request.observables_size());
+  if (request.observables_size() == 0) {
+    return Invalid("observables is empty; name at least one, for example action");
+  }
+  ASSIGN_OR_RETURN(ResolvedModel resolved, registry.Resolve(QueryOf(request)));
+  ASSIGN_OR_RETURN(Quantities quantities, QuantitiesOf(resolved.target, Names(request.observables())));
   // Fewer steps have no autocorrelation function, fewer proposals no jackknife.
   const uint64_t minimum = request.mode() == v1::SAMPLE_MODE_REWEIGHTED ? 2 : 8;
-  RETURN_IF_ERROR(CheckCount("count", request.count(), minimum, kMaxMeasuredValues / std::min<uint64_t>(names, 64)));
-  ASSIGN_OR_RETURN(ResolvedModel resolved, registry.Resolve(QueryOf(request)));
-  ASSIGN_OR_RETURN(ObservableSet observables, ObservableSet::Create(resolved.target, Names(request.observables())));
+  RETURN_IF_ERROR(CheckCount("count", request.count(), minimum, kMaxMeasuredValues / quantities.columns.size()));
   ASSIGN_OR_RETURN(Scan scan, NewScan(request, options));
-  return std::make_shared<MeasureTask>(
-      MeasureTask::Plan{std::move(resolved), std::move(scan), request.count(), std::move(observables)});
+  return std::make_shared<MeasureTask>(MeasureTask::Plan{std::move(resolved), std::move(scan), request.count(),
+                                                         std::move(quantities.columns), std::move(quantities.list)});
 }
 
 absl::StatusOr<std::shared_ptr<PartitionTask>> MakePartitionTask(const ModelRegistry& registry,
@@ -194,6 +232,9 @@ absl::StatusOr<std::shared_ptr<PartitionTask>> MakePartitionTask(const ModelRegi
   plan.first_index = request.first_index();
   plan.error = request.error();
   plan.minimum = options.partition_minimum;
+  if (request.thermodynamics()) {
+    ASSIGN_OR_RETURN(plan.derivatives, ActionDerivatives::Create(plan.resolved.target));
+  }
   return std::make_shared<PartitionTask>(std::move(plan));
 }
 

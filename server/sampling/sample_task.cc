@@ -29,7 +29,7 @@ bool NeedsField(const Scan& scan) {
 
 RowFormat SampleTask::FormatOf(const Plan& plan) {
   RowFormat format;
-  format.links = plan.resolved.model->sampler->lattice().links();
+  format.field_size = plan.resolved.model->sampler->field_size();
   format.precision = plan.precision;
   format.omit_fields = plan.omit_fields;
   format.observables = plan.observables.has_value() ? static_cast<int>(plan.observables->size()) : 0;
@@ -53,7 +53,7 @@ int64_t SampleTask::reservation_bytes() const {
   const uint64_t rows = std::min<uint64_t>(static_cast<uint64_t>(fresh_.capacity_rows()), plan_.count + 1);
   const int64_t waiting = static_cast<int64_t>(rows) * format_.row_bytes();
   const int64_t wire = std::min(waiting, plan_.max_chunk_bytes);
-  return waiting + 2 * wire + format_.links * 8 + kTransportBytes;
+  return waiting + 2 * wire + format_.field_size * 8 + kTransportBytes;
 }
 
 bool SampleTask::finished() const { return cancelled() || stage_ == Stage::kDone; }
@@ -115,7 +115,7 @@ void SampleTask::Look(const Proposals& proposals, int64_t i) {
   auto& reweighted = std::get<ReweightedScan>(scan_);
   const uint64_t index = reweighted.next_index();
   const double log_weight = proposals.LogWeight(i);
-  if (!reweighted.Look(log_weight)) return;
+  if (!reweighted.Look(log_weight, OddSign(proposals.Field(i)))) return;
   AppendRow({.index = index,
              .log_weight = log_weight,
              .log_q = proposals.log_q[i],
@@ -124,7 +124,7 @@ void SampleTask::Look(const Proposals& proposals, int64_t i) {
 }
 
 void SampleTask::LookMetropolis(MetropolisChain* chain, const Proposals& proposals, int64_t i) {
-  const MetropolisChain::Event event = chain->Look(proposals.LogWeight(i));
+  const MetropolisChain::Event event = chain->Look(proposals.LogWeight(i), OddSign(proposals.Field(i)));
   if (event.closed.has_value()) AppendClosed(*event.closed);
   if (event.accepted) {
     ++counts_.accepted;
@@ -137,7 +137,7 @@ void SampleTask::LookMetropolis(MetropolisChain* chain, const Proposals& proposa
 }
 
 void SampleTask::KeepOpen(const Proposals& proposals, int64_t i) {
-  open_.field.assign(proposals.Field(i), proposals.Field(i) + format_.links);
+  open_.field.assign(proposals.Field(i), proposals.Field(i) + format_.field_size);
   open_.log_q = proposals.log_q[i];
   open_.action = proposals.action[i];
 }
@@ -189,7 +189,7 @@ void SampleTask::End(bool complete) {
   stage_ = Stage::kDone;
   auto response = std::make_unique<v1::SampleResponse>();
   v1::SampleSummary& summary = *response->mutable_summary();
-  *summary.mutable_statistics() = Statistics(scan_);
+  *summary.mutable_statistics() = StatisticsAt(scan_);
   summary.set_resume_token(Token(scan_));
   summary.set_complete(complete);
   {
@@ -239,7 +239,7 @@ Polled SampleTask::Poll(std::unique_ptr<v1::SampleResponse>* message, absl::Stat
     v1::SampleChunk& chunk = *(*message)->mutable_chunk();
     if (const Scan* after = ready_.Take(&chunk)) last_complete_ = *after;
     chunk.set_resume_token(Token(last_complete_));
-    *chunk.mutable_statistics() = Statistics(last_complete_);
+    *chunk.mutable_statistics() = StatisticsAt(last_complete_);
     if (stalled_since_.has_value()) {
       stall_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - *stalled_since_).count();
       stalled_since_.reset();
@@ -248,6 +248,12 @@ Polled SampleTask::Poll(std::unique_ptr<v1::SampleResponse>* message, absl::Stat
   if (stall_seconds.has_value()) observer().OnStall(*stall_seconds);
   WakeWorker();  // there is room again
   return Polled::kMessage;
+}
+
+v1::ChainStatistics SampleTask::StatisticsAt(const Scan& scan) const {
+  v1::ChainStatistics statistics = Statistics(scan);
+  AddReservations(statistics.mutable_quality());
+  return statistics;
 }
 
 std::string SampleTask::Token(const Scan& scan) const {
@@ -264,9 +270,7 @@ std::string SampleTask::Token(const Scan& scan) const {
 v1::SampleHeader SampleTask::Header() const {
   v1::SampleHeader header = StreamHeader(plan_.resolved, plan_.scan, plan_.count);
   header.set_precision(plan_.precision);
-  const Lattice& lattice = model().sampler->lattice();
-  header.add_shape(static_cast<uint64_t>(lattice.dims()));
-  for (const int64_t extent : lattice.shape()) header.add_shape(static_cast<uint64_t>(extent));
+  for (const int64_t extent : FieldShape(target())) header.add_shape(static_cast<uint64_t>(extent));
   header.set_configuration_bytes(static_cast<uint64_t>(format_.field_bytes()));
   if (plan_.observables.has_value()) {
     for (const std::string& name : plan_.observables->names()) header.add_observables(name);
@@ -288,7 +292,7 @@ v1::SampleHeader StreamHeader(const ResolvedModel& resolved, const Scan& scan, u
   header.set_next_index(NextIndex(scan));
   if (const auto* chain = std::get_if<MetropolisChain>(&scan)) header.set_burn_in(chain->burn_in_left());
   header.set_count(count);
-  header.set_convention(1);
+  header.set_convention(resolved.target.has_u1_wilson() ? 1 : 2);
   return header;
 }
 

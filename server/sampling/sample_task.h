@@ -60,6 +60,7 @@ class SampleTask final : public StreamTask<v1::SampleResponse> {
 
   static RowFormat FormatOf(const Plan& plan);
   v1::SampleHeader Header() const;
+  v1::ChainStatistics StatisticsAt(const Scan& scan) const;
   std::string Token(const Scan& scan) const;
   uint64_t Remaining() const;
   void Look(const Proposals& proposals, int64_t i);

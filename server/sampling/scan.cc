@@ -34,9 +34,9 @@ void ReweightedScan::Save(v1::ChainToken* token) const {
   SaveWeightSums(weights_.sums(), token);
 }
 
-bool ReweightedScan::Look(double log_weight) {
+bool ReweightedScan::Look(double log_weight, double odd) {
   const uint64_t before = weights_.samples();
-  weights_.Add(log_weight);
+  weights_.Add(log_weight, odd);
   ++proposals_;
   ++next_index_;
   return weights_.samples() > before;

@@ -20,8 +20,8 @@ class ReweightedScan {
   static absl::StatusOr<ReweightedScan> FromToken(const v1::ChainToken& token);
   void Save(v1::ChainToken* token) const;
 
-  // Looks at proposal next_index(): true when it is a configuration.
-  bool Look(double log_weight);
+  // Looks at proposal next_index(): true when it is a configuration. `odd`: see WeightStatistics::Add.
+  bool Look(double log_weight, double odd = 0);
 
   uint64_t seed() const { return seed_; }
   uint64_t next_index() const { return next_index_; }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace haarflow {
 namespace {
 SamplingObserver& Silent() {
@@ -26,10 +28,18 @@ void WakeSignal::WaitWhile(uint64_t seen, std::chrono::nanoseconds timeout) {
   if (count_ == seen) changed_.WaitFor(&mutex_, timeout);
 }
 
-Task::Task(ResolvedModel resolved) : resolved_(std::move(resolved)), observer_(&Silent()) {}
+Task::Task(ResolvedModel resolved) : resolved_(std::move(resolved)), odd_(resolved_.target), observer_(&Silent()) {}
 
 Task::~Task() {
   if (release_) release_();
+}
+
+void Task::AddReservations(v1::EnsembleQuality* quality) const {
+  const std::string& reason = model().manifest.card.unreliable_reason();
+  if (reason.empty()) return;
+  const std::string also = quality->reliable() ? "" : absl::StrCat("; ", quality->unreliable_reason());
+  quality->set_unreliable_reason(absl::StrCat("model ", model().name(), ": ", reason, also));
+  quality->set_reliable(false);
 }
 
 void Task::Attach(std::shared_ptr<WakeSignal> worker, SamplingObserver* observer, std::function<void()> release) {

@@ -22,6 +22,7 @@
 #include "core/model/sampler.h"
 #include "server/registry/registry.h"
 #include "server/sampling/observer.h"
+#include "server/sampling/odd_observable.h"
 
 namespace haarflow {
 
@@ -79,9 +80,14 @@ class Task {
   // Tells the worker that Demand() may have changed.
   void WakeWorker();
   SamplingObserver& observer() { return *observer_; }
+  // Of a proposal, for the statistics of its weights.
+  double OddSign(const double* field) const { return odd_.Sign(field); }
+  // What the model's card says against it makes every answer unreliable.
+  void AddReservations(v1::EnsembleQuality* quality) const;
 
  private:
   const ResolvedModel resolved_;
+  const OddObservable odd_;
   std::shared_ptr<WakeSignal> worker_;
   SamplingObserver* observer_ = nullptr;
   std::function<void()> release_;

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -16,9 +17,11 @@
 #include "core/base/file.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
+#include "core/flow/scalar_plan.h"
 #include "core/flow/u1_plan.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
+#include "core/train/evaluate.h"
 #include "core/train/trainer.h"
 
 namespace haarflow {
@@ -75,17 +78,36 @@ std::string NowUtc() {
   return text;
 }
 
+void PrintCard(const v1::ModelCard& card, uint64_t samples, double seconds) {
+  absl::PrintF("ESS %.4f +- %.4f  acceptance %.4f  log Z %.5f +- %.5f  (%d fresh samples; %s of training)\n",
+               card.quality().ess(), card.quality().ess_error(), card.quality().acceptance(), card.log_z(),
+               card.log_z_error(), samples, Duration(seconds));
+  if (card.steps() > 0) {
+    absl::PrintF("served with %d Runge-Kutta steps: error of log w %.1e (mean), %.1e (sigma)\n", card.steps(),
+                 card.log_q_error_mean(), card.log_q_error_sigma());
+  }
+  if (card.forward_samples() > 0) {
+    absl::PrintF("on %d fields of the target: forward ESS %.4f  log Z %.5f +- %.5f\n", card.forward_samples(),
+                 card.forward_ess(), card.forward_log_z(), card.forward_log_z_error());
+  }
+  for (const v1::ConditionalQuality& q : card.conditional()) {
+    absl::PrintF("  %s: ESS %.4f +- %.4f  log Z %.5f +- %.5f\n", DescribeTarget(q.target()), q.ess(), q.ess_error(),
+                 q.log_z(), q.log_z_error());
+  }
+  if (!card.unreliable_reason().empty()) absl::PrintF("NOT RELIABLE: %s\n", card.unreliable_reason());
+}
+
 absl::Status Train(const TrainArguments& args) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(args.spec_file, kMaxSpecBytes));
   ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
   ASSIGN_OR_RETURN(ModelStore store, ModelStore::Create(args.store));
   std::string lineage = "scratch";
-  TensorMap start;
+  std::optional<StartingPoint> start;
   if (!spec.training().start_from().empty()) {
     ASSIGN_OR_RETURN(StoredModel parent, store.LoadByReference(spec.training().start_from()));
     lineage =
         absl::StrCat(parent.manifest.model, "/", parent.manifest.version, " sha256:", parent.manifest.digest.Hex());
-    start = std::move(parent.weights);
+    start = StartingPoint{std::move(parent.spec), std::move(parent.weights)};
   }
   TrainerOptions options;
   options.threads = args.threads;
@@ -97,7 +119,7 @@ absl::Status Train(const TrainArguments& args) {
     line.Show(p);
     return !interrupted;
   };
-  ASSIGN_OR_RETURN(auto trainer, Trainer::Create(text, options, start.empty() ? nullptr : &start));
+  ASSIGN_OR_RETURN(auto trainer, Trainer::Create(text, options, start.has_value() ? &*start : nullptr));
   absl::FPrintF(
       stderr, "%s: %s, %d parameters, %d threads%s\n", spec.name(), DescribeTarget(spec.target()),
       trainer->parameters().size(), args.threads,
@@ -108,29 +130,42 @@ absl::Status Train(const TrainArguments& args) {
   const uint64_t samples = std::max<uint64_t>(8192, spec.training().evaluation_samples());
   const auto block = NoiseBlock(spec.training().seed(), NoisePurpose::kSeed, 0, 0);
   const uint64_t evaluation_seed = uint64_t{block[1]} << 32 | block[0];
-  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, trainer->Weights(), samples, evaluation_seed, args.threads));
+  IntegrationCertificate certificate;
+  if (trainer->is_integrated()) {
+    ASSIGN_OR_RETURN(certificate, CertifyIntegration(spec, trainer->Weights(), evaluation_seed + 1, args.threads));
+  }
+  const TensorMap weights = trainer->Weights(certificate.steps);
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, weights, samples, evaluation_seed, args.threads));
+  card.set_log_q_error_mean(certificate.mean);
+  card.set_log_q_error_sigma(certificate.sigma);
+  card.set_log_z_at_steps(certificate.log_z_at_steps);
+  card.set_log_z_at_double_steps(certificate.log_z_at_double_steps);
   card.set_training_steps(trainer->steps_done());
   card.set_training_seconds(trainer->seconds());
   card.set_lineage(lineage);
   card.set_created(NowUtc());
-  ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(text, trainer->Weights(), card, !args.keep_champion));
+  ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(text, weights, card, !args.keep_champion));
   ::unlink(options.state_file.c_str());
   absl::PrintF("published %s/%d  sha256:%s\n", manifest.model, manifest.version, manifest.digest.Hex());
-  absl::PrintF("ESS %.4f +- %.4f  acceptance %.4f  log Z %.5f +- %.5f  (%d fresh samples; %s of training)\n",
-               card.quality().ess(), card.quality().ess_error(), card.quality().acceptance(), card.log_z(),
-               card.log_z_error(), samples, Duration(trainer->seconds()));
+  PrintCard(card, samples, trainer->seconds());
   return absl::OkStatus();
 }
 
 absl::Status Check(const std::string& spec_file) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(spec_file, kMaxSpecBytes));
   ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
+  if (spec.target().has_phi4()) {
+    ASSIGN_OR_RETURN(const ScalarFlowPlan plan, PlanScalarFlow(spec));
+    absl::PrintF("%s: %s\n%d layers, %d parameters\n", spec.name(), DescribeTarget(spec.target()), plan.layers.size(),
+                 plan.layout.size());
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec));
   int64_t updates = 0;
   for (const U1LayerPlan& layer : plan.layers) updates += static_cast<int64_t>(layer.active_links.size());
   absl::PrintF("%s: %s\n%d coupling layers, %d link updates and %d multiply-adds per configuration, %d parameters\n",
                spec.name(), DescribeTarget(spec.target()), plan.layers.size(), updates, plan.multiply_adds(),
-               ParameterLayout(plan).size());
+               U1ParameterLayout(plan).size());
   return absl::OkStatus();
 }
 

@@ -44,7 +44,7 @@ struct Loaded {
 Loaded Random(const testing::SpecOptions& options) {
   auto spec = *ParseSpec(testing::SpecText(options));
   auto plan = *PlanU1Flow(spec);
-  const ParameterLayout layout(plan);
+  const ParameterLayout layout = U1ParameterLayout(plan);
   auto parameters = testing::RandomParameters(layout, 1.0);
   auto model = *Model::Create(spec, testing::ToTensors(layout, parameters), CpuKernels(), 0);
   return {std::move(spec), std::move(plan), std::move(parameters), std::move(model)};
@@ -187,7 +187,7 @@ int Register() {
         ->Unit(benchmark::kMillisecond);
     for (const bool path : {false, true}) {
       const std::string name = (path ? "path/" : "reparameterisation/") + hidden;
-      const std::shared_ptr<GradientSource> fused = *MakeFusedGradient(loaded->plan, 1);
+      const std::shared_ptr<GradientSource> fused = *MakeU1Gradient(loaded->plan, 1);
       benchmark::RegisterBenchmark(
           ("train/fused/" + name).c_str(),
           [loaded, fused, path](benchmark::State& s) { Training(s, *loaded, fused.get(), path); })

@@ -9,7 +9,7 @@
 #include "core/model/model.h"
 #include "core/model/store.h"
 #include "core/observable/observable.h"
-#include "core/train/trainer.h"
+#include "core/train/evaluate.h"
 #include "tests/reference/tier.h"
 #include "tests/reference/u1_reference.h"
 
@@ -56,7 +56,7 @@ TEST_P(Bundled, CoversTheTarget) {
   fields.Resize(n, model->lattice().links());
   for (int64_t i = 0; i < n; ++i) {
     const auto field = reference::PerfectSample2d(shape, target.u1_wilson().beta(), &random);
-    std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.links);
+    std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
   }
   ASSERT_TRUE(model->Density(target, &fields).ok());
   const double exact = *ExactLogZ(target);

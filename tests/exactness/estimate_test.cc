@@ -168,6 +168,51 @@ TEST(GammaMethod, RefusesShortChainsAndValuesThatAreNotFinite) {
   EXPECT_EQ(GammaMethod(chain).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+// Two correlated chains of means 2 and 3: A = 2 + x, B = 3 + (x + y)/2.
+std::vector<std::vector<double>> TwoChains(double a, int n, uint64_t seed) {
+  std::vector<std::vector<double>> chains = {Ar1(a, n, seed), Ar1(a, n, seed + 1000000)};
+  for (int i = 0; i < n; ++i) {
+    chains[1][i] = 3 + 0.5 * (chains[0][i] + chains[1][i]);
+    chains[0][i] += 2;
+  }
+  return chains;
+}
+const FunctionOfMeans kRatio = {[](absl::Span<const double> means) { return means[0] / means[1]; },
+                                [](absl::Span<const double> means) {
+                                  return std::vector<double>{1 / means[1], -means[0] / (means[1] * means[1])};
+                                }};
+
+TEST(GammaMethod, ErrorsOfFunctionsOfMeansAreRight) {
+  Pulls ratio;
+  constexpr int kRepetitions = 300;
+  double tau = 0;
+  for (int seed = 0; seed < kRepetitions; ++seed) {
+    const auto estimate = GammaMethodOfFunction(TwoChains(0.8, 10000, seed), kRatio).value();
+    ratio.Add(estimate.mean, 2.0 / 3, estimate.error);
+    tau += estimate.tau_int / kRepetitions;
+  }
+  EXPECT_NEAR(ratio.mean_square(), 1, 4 * std::sqrt(2.0 / kRepetitions));
+  EXPECT_NEAR(ratio.mean(), 0, 4 / std::sqrt(kRepetitions));
+  EXPECT_NEAR(tau, 4.5, 0.2);
+}
+
+TEST(GammaMethod, AFunctionThatIsAMeanIsThatMean) {
+  const std::vector<std::vector<double>> chains = TwoChains(0.5, 5000, 1);
+  const FunctionOfMeans second = {[](absl::Span<const double> means) { return means[1]; },
+                                  [](absl::Span<const double>) {
+                                    return std::vector<double>{0, 1};
+                                  }};
+  const auto function = GammaMethodOfFunction(chains, second).value();
+  const auto plain = GammaMethod(chains[1]).value();
+  EXPECT_NEAR(function.mean, plain.mean, 1e-12);
+  EXPECT_EQ(function.error, plain.error);
+  EXPECT_EQ(function.tau_int, plain.tau_int);
+  const std::vector<std::vector<double>> uneven = {std::vector<double>(20, 1.0), std::vector<double>(19, 1.0)};
+  EXPECT_FALSE(GammaMethodOfFunction(uneven, kRatio).ok());
+  const std::vector<std::vector<double>> zero = {Ar1(0, 20, 1), std::vector<double>(20, 0.0)};
+  EXPECT_FALSE(GammaMethodOfFunction(zero, kRatio).ok()) << "the gradient is not finite";
+}
+
 TEST(ExpandChain, RepeatsEveryValueByItsMultiplicity) {
   const std::vector<double> value = {1, 2, 3};
   const std::vector<uint64_t> multiplicity = {2, 1, 3};
@@ -192,6 +237,31 @@ TEST(WeightedMean, ErrorsCoverTheTruth) {
   }
   EXPECT_NEAR(mean.mean_square(), 1, 4 * std::sqrt(2.0 / kRepetitions));
   EXPECT_NEAR(mean.mean(), 0, 0.35);
+}
+
+TEST(WeightedFunction, ErrorsCoverTheTruthOfAVariance) {
+  // The weighted law is N(s, 1) as above; f = <x^2> - <x>^2 = 1, of two strongly correlated means.
+  const double s = 0.7;
+  constexpr int kRepetitions = 400;
+  Pulls variance;
+  for (int seed = 0; seed < kRepetitions; ++seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<double> normal;
+    std::vector<std::vector<double>> columns(2, std::vector<double>(4096));
+    std::vector<double> log_weight(4096);
+    for (size_t i = 0; i < log_weight.size(); ++i) {
+      const double x = normal(random);
+      columns[0][i] = x;
+      columns[1][i] = x * x;
+      log_weight[i] = s * x - 3000;
+    }
+    const auto estimate = WeightedFunction(columns, log_weight, [](absl::Span<const double> means) {
+                            return means[1] - means[0] * means[0];
+                          }).value();
+    variance.Add(estimate.mean, 1, estimate.error);
+  }
+  EXPECT_NEAR(variance.mean_square(), 1, 4 * std::sqrt(2.0 / kRepetitions));
+  EXPECT_NEAR(variance.mean(), 0, 0.35);
 }
 
 TEST(WeightedMean, EqualWeightsGiveTheOrdinaryStandardError) {
@@ -251,7 +321,7 @@ TEST(PartitionEstimator, TheJackknifeRemovesTheBiasOfTheLogarithm) {
   const double s = 0.8;
   constexpr int kRepetitions = 40000;
   constexpr int kSamples = 256;
-  double plain = 0, corrected = 0;
+  double plain = 0, corrected = 0, quoted = 0;
   std::mt19937_64 random(4);
   std::normal_distribution<double> normal(0, s);
   for (int r = 0; r < kRepetitions; ++r) {
@@ -259,10 +329,14 @@ TEST(PartitionEstimator, TheJackknifeRemovesTheBiasOfTheLogarithm) {
     for (int i = 0; i < kSamples; ++i) estimator.Add(normal(random));
     plain += (estimator.weights().LogZ() - s * s / 2) / kRepetitions;
     corrected += (estimator.LogZ() - s * s / 2) / kRepetitions;
+    quoted += estimator.LogZBias() / kRepetitions;
   }
   const double error = std::sqrt((std::exp(s * s) - 1) / kSamples / kRepetitions);
   EXPECT_LT(plain, -4 * error);
   EXPECT_NEAR(corrected, 0, 3 * error);
+  // What is quoted is that bias, with its sign.
+  EXPECT_NEAR(quoted, -(std::exp(s * s) - 1) / (2 * kSamples), 0.15 * std::abs(quoted));
+  EXPECT_NEAR(plain, quoted, 3 * error);
 }
 
 TEST(PartitionEstimator, ClaimsNoErrorFromTooFewSamplesAndSkipsInvalidWeights) {

@@ -20,7 +20,7 @@ FlowAndWeights MakeFlow(const SpecOptions& options) {
   const auto spec = ParseSpec(testing::SpecText(options));
   EXPECT_TRUE(spec.ok()) << spec.status();
   auto plan = *PlanU1Flow(*spec);
-  auto parameters = testing::RandomParameters(ParameterLayout(plan), 1.0);
+  auto parameters = testing::RandomParameters(U1ParameterLayout(plan), 1.0);
   return {std::move(plan), std::move(parameters)};
 }
 
@@ -51,7 +51,7 @@ TEST(Gradients, FusedKernelsAgreeWithAutomaticDifferentiation) {
         const TrainingBatch batch{5, 100, 32, 1.7, path};
         std::vector<double> fused, reference;
         BatchResult fused_result, reference_result;
-        ASSERT_TRUE((*MakeFusedGradient(setup.plan, 2))->Evaluate(setup.parameters, batch, &fused, &fused_result).ok());
+        ASSERT_TRUE((*MakeU1Gradient(setup.plan, 2))->Evaluate(setup.parameters, batch, &fused, &fused_result).ok());
         const auto status =
             MakeTorchGradient(setup.plan)->Evaluate(setup.parameters, batch, &reference, &reference_result);
         ASSERT_TRUE(status.ok()) << status;
@@ -71,7 +71,7 @@ TEST(Gradients, FusedReparameterisationGradientIsTheDerivativeOfTheLoss) {
   SpecOptions options;
   options.layers = 4;
   FlowAndWeights setup = MakeFlow(options);
-  const auto source = *MakeFusedGradient(setup.plan, 1);
+  const auto source = *MakeU1Gradient(setup.plan, 1);
   const TrainingBatch batch{5, 0, 64, 1.7, false};
   std::vector<double> gradient, unused;
   BatchResult result;
@@ -94,7 +94,7 @@ TEST(Gradients, PathAndReparameterisationAgreeInTheMean) {
   SpecOptions options;
   options.layers = 4;
   const FlowAndWeights setup = MakeFlow(options);
-  const auto source = *MakeFusedGradient(setup.plan, 2);
+  const auto source = *MakeU1Gradient(setup.plan, 2);
   std::vector<double> plain, path;
   BatchResult result;
   ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, 1.7, false}, &plain, &result).ok());
@@ -115,9 +115,9 @@ TEST(Gradients, Float32NetworksGiveTheSameGradientToTheirPrecision) {
   BatchResult result;
   for (const bool path : {false, true}) {
     ASSERT_TRUE(
-        (*MakeFusedGradient(setup.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, 1.7, path}, &a, &result).ok());
+        (*MakeU1Gradient(setup.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, {1.7}, path}, &a, &result).ok());
     ASSERT_TRUE(
-        (*MakeFusedGradient(single.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, 1.7, path}, &b, &result).ok());
+        (*MakeU1Gradient(single.plan, 1))->Evaluate(setup.parameters, {5, 0, 64, {1.7}, path}, &b, &result).ok());
     EXPECT_LT(RelativeDifference(b, a), 1e-4);
   }
 }

@@ -106,7 +106,7 @@ std::shared_ptr<const Model> MakeModel(const SpecOptions& options, const hf_kern
   EXPECT_TRUE(spec.ok()) << spec.status();
   const auto plan = PlanU1Flow(*spec);
   EXPECT_TRUE(plan.ok()) << plan.status();
-  const ParameterLayout layout(*plan);
+  const ParameterLayout layout = U1ParameterLayout(*plan);
   auto model = Model::Create(*spec, testing::ToTensors(layout, testing::RandomParameters(layout, scale)), kernels, 0);
   EXPECT_TRUE(model.ok()) << model.status();
   return *model;
@@ -131,7 +131,7 @@ TEST_P(EveryInstructionSet, ThePriorIsTheAddressedNoiseBitForBit) {
   const Proposals p = Draw(*model, seeds, indices);
   for (size_t i = 0; i < seeds.size(); ++i) {
     EXPECT_EQ(p.log_q[i], 0.0);
-    for (int64_t link = 0; link < p.links; ++link) {
+    for (int64_t link = 0; link < p.field_size; ++link) {
       const double u = UniformNoise(seeds[i], NoisePurpose::kPrior, indices[i], static_cast<uint32_t>(link));
       ASSERT_EQ(p.Field(static_cast<int64_t>(i))[link], (u - 0.5) * 2 * kPi);
     }
@@ -153,13 +153,13 @@ TEST_P(EveryInstructionSet, ADrawIsTheSameBitForBitInEveryBatchAndSlot) {
       const Proposals seven =
           Draw(*model, std::vector<uint64_t>(7, 42), {indices.begin() + first, indices.begin() + first + 7});
       for (int64_t i = 0; i < 7; ++i) {
-        ASSERT_EQ(std::memcmp(seven.Field(i), whole.Field(first + i), sizeof(double) * whole.links), 0);
+        ASSERT_EQ(std::memcmp(seven.Field(i), whole.Field(first + i), sizeof(double) * whole.field_size), 0);
         ASSERT_EQ(seven.log_q[i], whole.log_q[first + i]);
         ASSERT_EQ(seven.action[i], whole.action[first + i]);
       }
     }
     const Proposals one = Draw(*model, {42}, {1234});
-    EXPECT_EQ(std::memcmp(one.Field(0), whole.Field(1234), sizeof(double) * whole.links), 0);
+    EXPECT_EQ(std::memcmp(one.Field(0), whole.Field(1234), sizeof(double) * whole.field_size), 0);
     EXPECT_EQ(one.log_q[0], whole.log_q[1234]);
     // Every slot of a tile, beside neighbours of other seeds.
     for (int slot = 0; slot < 16; ++slot) {
@@ -167,7 +167,7 @@ TEST_P(EveryInstructionSet, ADrawIsTheSameBitForBitInEveryBatchAndSlot) {
       for (int i = 0; i < 16; ++i) s[i] = 1000 + static_cast<uint64_t>(i), n[i] = static_cast<uint64_t>(i * i);
       s[slot] = 42, n[slot] = 77;
       const Proposals p = Draw(*model, s, n);
-      ASSERT_EQ(std::memcmp(p.Field(slot), whole.Field(77), sizeof(double) * whole.links), 0) << slot;
+      ASSERT_EQ(std::memcmp(p.Field(slot), whole.Field(77), sizeof(double) * whole.field_size), 0) << slot;
       ASSERT_EQ(p.log_q[slot], whole.log_q[77]);
     }
   }
@@ -213,10 +213,10 @@ TEST_P(EveryInstructionSet, TheDensityOfOneLinkIntegratesToOne) {
     const Proposals start = Draw(*model, {9}, {0});
     constexpr int kPoints = 200000;
     Proposals grid;
-    grid.Resize(kPoints, start.links);
+    grid.Resize(kPoints, start.field_size);
     for (int i = 0; i < kPoints; ++i) {
-      std::copy_n(start.field.data(), start.links, grid.field.data() + i * start.links);
-      grid.field[static_cast<size_t>(i) * start.links + link] = -kPi + (i + 0.5) * 2 * kPi / kPoints;
+      std::copy_n(start.field.data(), start.field_size, grid.field.data() + i * start.field_size);
+      grid.field[static_cast<size_t>(i) * start.field_size + link] = -kPi + (i + 0.5) * 2 * kPi / kPoints;
     }
     ASSERT_TRUE(model->Density(model->target(), &grid).ok());
     double sum = 0, least = 1e9, most = 0;

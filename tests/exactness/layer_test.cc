@@ -70,7 +70,7 @@ class EveryLayer : public ::testing::TestWithParam<Case> {
   void SetUp() override {
     spec_ = *ParseSpec(testing::SpecText(GetParam().options));
     plan_ = std::make_unique<U1FlowPlan>(*PlanU1Flow(spec_));
-    parameters_ = testing::RandomParameters(ParameterLayout(*plan_), 1.0);
+    parameters_ = testing::RandomParameters(U1ParameterLayout(*plan_), 1.0);
     flow_ = std::make_unique<TorchU1Flow>(*plan_);
     flow_->SetWeights(parameters_);
   }
@@ -185,7 +185,7 @@ TEST_P(EveryLayer, CommutesWithTranslationsByTheMaskPeriod) {
 }
 
 TEST_P(EveryLayer, FusedKernelsDrawTheSameFieldsAndDensities) {
-  const auto model = Model::Create(spec_, testing::ToTensors(ParameterLayout(*plan_), parameters_), CpuKernels(), 0);
+  const auto model = Model::Create(spec_, testing::ToTensors(U1ParameterLayout(*plan_), parameters_), CpuKernels(), 0);
   ASSERT_TRUE(model.ok()) << model.status();
   constexpr int64_t kBatch = 20;
   std::vector<uint64_t> seed(kBatch, 11), index(kBatch);
@@ -201,7 +201,7 @@ TEST_P(EveryLayer, FusedKernelsDrawTheSameFieldsAndDensities) {
   ASSERT_TRUE((*model)->Draw(spec_.target(), seed, index, &p).ok());
   const auto [y, log_det] = flow_->Forward(prior);
   const at::Tensor action = flow_->Action(spec_.target().u1_wilson().beta(), y);
-  const at::Tensor drawn = at::from_blob(p.field.data(), {kBatch, p.links}, at::kDouble).t();
+  const at::Tensor drawn = at::from_blob(p.field.data(), {kBatch, p.field_size}, at::kDouble).t();
   EXPECT_LT(WrapAngles(drawn - y).abs().max().item<double>(), 1e-10);
   for (int64_t b = 0; b < kBatch; ++b) {
     EXPECT_NEAR(p.log_q[b], -log_det[b].item<double>(), 1e-10);

@@ -1,4 +1,5 @@
 // The training loop: what it promises about kills, guards and the meaning of its numbers.
+#include "core/train/evaluate.h"
 #include "core/train/trainer.h"
 
 #include <gmock/gmock.h>
@@ -46,7 +47,7 @@ class TemporaryDirectory {
 class KilledGradient final : public GradientSource {
  public:
   KilledGradient(const std::string& spec, uint64_t calls)
-      : source_(*MakeFusedGradient(*PlanU1Flow(*ParseSpec(spec)), 1)), left_(calls) {}
+      : source_(*MakeU1Gradient(*PlanU1Flow(*ParseSpec(spec)), 1)), left_(calls) {}
   absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch, std::vector<double>* gradient,
                         BatchResult* result) override {
     if (left_-- == 0) return absl::AbortedError("killed");
@@ -114,7 +115,7 @@ class ScriptedGradient final : public GradientSource {
 
 absl::Status RunScripted(std::function<double(int64_t, int64_t)> log_weight) {
   const std::string text = SmallSpec(250);
-  const ParameterLayout layout(*PlanU1Flow(*ParseSpec(text)));
+  const ParameterLayout layout = U1ParameterLayout(*PlanU1Flow(*ParseSpec(text)));
   auto trainer =
       *Trainer::Create(text, {}, nullptr, std::make_unique<ScriptedGradient>(layout.size(), std::move(log_weight)));
   return trainer->Run();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/observable/observable.h"
+#include "core/train/evaluate.h"
 #include "core/train/trainer.h"
 #include "tests/reference/test_specs.h"
 #include "tests/reference/tier.h"

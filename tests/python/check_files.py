@@ -31,18 +31,45 @@ def plaquette(links):
     return np.mean(np.cos(planes), axis=(0, *range(2, dims + 2)))
 
 
-def check(name, links, columns, attributes):
-    n = links.shape[0]
+def observables(fields, attributes):
+    """What can be recomputed from the fields."""
+    if attributes["theory"] == "u1_wilson":
+        return {"plaquette": plaquette(fields)}
+    phi = fields.astype(np.float64)
+    if attributes["components"] == 1:
+        phi = phi[:, None]  # one axis for components
+    sites = tuple(range(1, phi.ndim - 1))
+    square = np.sum(phi**2, axis=1)
+    neighbours = sum(np.sum(phi * np.roll(phi, -1, axis=axis), axis=1) for axis in range(2, phi.ndim))
+    action = -attributes["hop"] * neighbours + attributes["quadratic"] * square + attributes["quartic"] * square**2
+    return {"phi_squared": square.mean(axis=sites), "energy": -neighbours.mean(axis=sites) / len(attributes["lattice"]),
+            "action": action.sum(axis=sites)}
+
+
+def check_theory(name, fields, attributes):
+    lattice = tuple(attributes["lattice"])
+    if attributes["theory"] == "u1_wilson":
+        shape, axes = (len(lattice), *lattice), "n,mu,"
+        require(attributes["group"] == "U(1)" and "beta" in attributes, f"{name}: theory")
+        require(np.all(np.abs(fields) <= np.pi * (1 + 1e-6)), f"{name}: angles out of range")
+    else:
+        require(attributes["theory"] == "phi4" and {"hop", "quadratic", "quartic", "lambda"} <= set(attributes), f"{name}: theory")
+        pair = attributes["components"] == 2
+        shape, axes = ((2, *lattice), "n,component,") if pair else (lattice, "n,")
+    require(attributes["convention_version"] == (1 if attributes["theory"] == "u1_wilson" else 2), f"{name}: conventions")
+    require(fields.shape[1:] == shape, f"{name}: shape {fields.shape}")
+    require(attributes["axes"] == axes + ",".join("tzyx"[-len(lattice):]), f"{name}: axes {attributes['axes']}")
+
+
+def check(name, fields, columns, attributes):
+    n = fields.shape[0]
     metropolis = attributes["mode"] == "METROPOLIS"
-    require(links.shape[1:] == (len(attributes["lattice"]), *attributes["lattice"]), f"{name}: shape {links.shape}")
-    require(attributes["axes"] == "n,mu,y,x" or len(attributes["lattice"]) != 2, f"{name}: axes {attributes['axes']}")
-    require(str(links.dtype) == attributes["precision"], f"{name}: dtype {links.dtype}")
-    require(hashlib.sha256(np.ascontiguousarray(links).tobytes()).hexdigest() == attributes["sha256"], f"{name}: links' SHA-256")
+    check_theory(name, fields, attributes)
+    require(str(fields.dtype) == attributes["precision"], f"{name}: dtype {fields.dtype}")
+    require(hashlib.sha256(np.ascontiguousarray(fields).tobytes()).hexdigest() == attributes["sha256"], f"{name}: fields' SHA-256")
     require(hashlib.sha256(attributes["target"].encode()).hexdigest() == attributes["target_digest"], f"{name}: target digest")
     require(len(attributes["model_digest"]) == 64, f"{name}: model digest")
-    require(attributes["group"] == "U(1)" and attributes["theory"] == "u1_wilson", f"{name}: theory")
-    require(isinstance(int(attributes["seed"]), int) and attributes["convention_version"] == 1, f"{name}: conventions")
-    require(np.all(np.abs(links) <= np.pi * (1 + 1e-6)), f"{name}: angles out of range")
+    require(isinstance(int(attributes["seed"]), int), f"{name}: seed")
     for column in ("index", "log_weight", "log_q", "action", *attributes["observables"]):
         require(columns[column].shape == (n,), f"{name}: column {column}")
     require(np.all(np.diff(columns["index"].astype(np.int64)) > 0), f"{name}: indices do not ascend")
@@ -50,35 +77,42 @@ def check(name, links, columns, attributes):
     require(np.allclose(columns["log_weight"], log_weight, rtol=0, atol=1e-9), f"{name}: log_weight is not -S - log q")
     if metropolis:
         require(int(columns["multiplicity"].sum()) == int(attributes["steps"]), f"{name}: multiplicities do not add up")
-    if "plaquette" in attributes["observables"]:
-        tolerance = 1e-12 if attributes["precision"] == "float64" else 1e-6
-        difference = np.max(np.abs(plaquette(links) - columns["plaquette"]))
-        require(difference < tolerance, f"{name}: plaquette differs by {difference}")
-    print(f"{name}: {n} configurations, mode {attributes['mode']}, {links.dtype}: good")
+    tolerance = 1e-12 if attributes["precision"] == "float64" else 1e-6
+    recomputed = observables(fields, attributes)
+    if attributes["model"] == "fake":
+        recomputed.pop("action", None)  # made up
+    known = [key for key in recomputed if key in attributes["observables"] or key == "action"]
+    require(known or attributes["model"] != "fake", f"{name}: nothing to compare")
+    for key in known:
+        difference = np.max(np.abs(recomputed[key] - columns[key]) / (1 + np.abs(recomputed[key])))
+        require(difference < tolerance, f"{name}: {key} differs by {difference}")
+    print(f"{name}: {n} configurations, mode {attributes['mode']}, {fields.dtype}: good")
 
 
 def check_hdf5(path):
     with h5py.File(path, "r") as file:
         attributes = {key: value for key, value in file.attrs.items()}
-        require(file["links"].chunks is not None, f"{path}: links are not chunked")
+        dataset = attributes["dataset"]
+        require(dataset == ("links" if attributes["theory"] == "u1_wilson" else "field"), f"{path}: dataset {dataset}")
+        require(file[dataset].chunks is not None, f"{path}: fields are not chunked")
         require(isinstance(attributes["axes"], str), f"{path}: strings are not strings")
         require(attributes["reliable"].dtype == bool, f"{path}: reliable is no Boolean")
         require(attributes["resume_token"].tobytes(), f"{path}: no resume token")
         require(("multiplicity" in file) == (attributes["mode"] == "METROPOLIS"), f"{path}: multiplicity")
-        columns = {key: file[key][:] for key in file if key not in ("links", "observables")}
+        columns = {key: file[key][:] for key in file if key not in (dataset, "observables")}
         for key in file["observables"]:
             columns[key] = file["observables"][key][:]
-        check(os.path.basename(path), file["links"][:], columns, attributes)
+        check(os.path.basename(path), file[dataset][:], columns, attributes)
 
 
 def check_npy(path):
     stem = path[: -len(".npy")]
     with open(stem + ".json", encoding="utf-8") as text:
         attributes = json.load(text)
-    links = np.load(path, mmap_mode="r", allow_pickle=False)
+    fields = np.load(path, mmap_mode="r", allow_pickle=False)
     table = np.load(stem + ".table.npy", allow_pickle=False)
     require(bytes.fromhex(attributes["resume_token"]), f"{path}: no resume token")
-    check(os.path.basename(path), np.asarray(links), {key: table[key] for key in table.dtype.names}, attributes)
+    check(os.path.basename(path), np.asarray(fields), {key: table[key] for key in table.dtype.names}, attributes)
 
 
 def check_file(path):
@@ -92,7 +126,7 @@ def main(arguments):
         return
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run([arguments[0], directory], check=True)
-        for name in ("chain.h5", "chain.npy", "weighted.hdf5", "weighted.npy"):
+        for name in ("chain.h5", "chain.npy", "weighted.hdf5", "weighted.npy", "scalar.h5", "scalar.npy", "pair.h5"):
             check_file(os.path.join(directory, name))
 
 

@@ -26,7 +26,15 @@ absl::Status WriteAll(const std::string& directory) {
   options.mode = v1::SAMPLE_MODE_REWEIGHTED;
   options.precision = v1::FIELD_PRECISION_FLOAT32;
   RETURN_IF_ERROR(Write(options, directory + "/weighted.hdf5"));
-  return Write(options, directory + "/weighted.npy");
+  RETURN_IF_ERROR(Write(options, directory + "/weighted.npy"));
+  options = testing::FakeRunOptions();
+  options.observables = {"phi_squared"};
+  options.scalar_components = 1;
+  RETURN_IF_ERROR(Write(options, directory + "/scalar.h5"));
+  RETURN_IF_ERROR(Write(options, directory + "/scalar.npy"));
+  options.scalar_components = 2;
+  options.precision = v1::FIELD_PRECISION_FLOAT32;
+  return Write(options, directory + "/pair.h5");
 }
 
 }  // namespace

@@ -69,8 +69,9 @@ inline std::string SpecText(const SpecOptions& o) {
 inline std::vector<double> RandomParameters(const ParameterLayout& layout, double scale, uint64_t seed = 7) {
   std::vector<double> values(layout.size());
   for (const ParameterBlock& block : layout.blocks()) {
+    const bool bias = block.shape.size() == 1;
     const double sigma =
-        block.is_bias ? 0.3 * scale : scale / std::sqrt(static_cast<double>(block.shape[0] * block.shape[1]));
+        bias ? 0.3 * scale : scale / std::sqrt(static_cast<double>(block.shape[0] * block.shape[1]));
     for (int64_t i = block.offset; i < block.offset + block.size; ++i) {
       values[i] = sigma * NormalNoise(seed, NoisePurpose::kInitial, 0, static_cast<uint32_t>(i));
     }
@@ -82,7 +83,7 @@ inline TensorMap ToTensors(const ParameterLayout& layout, const std::vector<doub
   TensorMap tensors;
   for (const ParameterBlock& block : layout.blocks()) {
     tensors[block.name] =
-        Tensor::FromDoubles(block.double_network ? Tensor::Type::kFloat64 : Tensor::Type::kFloat32, block.shape,
+        Tensor::FromDoubles(block.float64 ? Tensor::Type::kFloat64 : Tensor::Type::kFloat32, block.shape,
                             {values.begin() + block.offset, values.begin() + block.offset + block.size});
   }
   return tensors;

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "core/action/target.h"
 #include "core/base/digest.h"
 
 namespace haarflow::testing {
@@ -19,6 +20,11 @@ void FakeService::SetTroubles(std::vector<FakeTrouble> troubles) {
 std::vector<v1::SampleRequest> FakeService::requests() const {
   MutexLock lock(&mutex_);
   return requests_;
+}
+
+std::vector<v1::EstimatePartitionFunctionRequest> FakeService::partition_requests() const {
+  MutexLock lock(&mutex_);
+  return partition_requests_;
 }
 
 FakeTrouble FakeService::NextTrouble(const v1::SampleRequest& request) {
@@ -43,6 +49,8 @@ v1::ModelInfo FakeService::Info() const {
   info.mutable_card()->mutable_quality()->set_ess(0.8123);
   info.mutable_card()->mutable_quality()->set_ess_error(0.0021);
   info.mutable_card()->mutable_quality()->set_acceptance(0.75);
+  info.mutable_card()->mutable_quality()->set_samples(16384);
+  info.MergeFrom(info_);
   return info;
 }
 
@@ -173,11 +181,41 @@ grpc::Status FakeService::Measure(grpc::ServerContext*, const v1::MeasureRequest
   return grpc::Status::OK;
 }
 
+void FakeService::AddThermodynamics(const v1::EstimatePartitionFunctionRequest& request,
+                                    v1::EstimatePartitionFunctionResponse* message) const {
+  const v1::Target target = request.has_target() ? request.target() : run_.Header(1).target();
+  v1::Thermodynamics* t = message->mutable_thermodynamics();
+  t->set_mean_log_weight_target(52.7349);
+  t->set_mean_log_weight_target_error(0.0043);
+  t->set_free_energy_density(-2.1971);
+  t->set_free_energy_density_error(0.00018);
+  t->set_entropy_density(1.25);
+  t->set_entropy_density_error(0.0025);
+  for (const auto& [name, value] : TheoryParameters(target)) {
+    v1::Estimate* derivative = t->add_derivatives();
+    derivative->set_observable(name);
+    derivative->set_value(3 * value * value);  // log Z is the cube of every parameter
+    derivative->set_error(0.001);
+  }
+  if (!request.has_target()) return;
+  const double first = TheoryParameters(target)[0].second;
+  message->set_log_z(52.7301 + first * first * first);
+  message->clear_exact();
+  if (first < 3) return;
+  message->mutable_quality()->set_reliable(false);
+  message->mutable_quality()->set_unreliable_reason("too far away");
+}
+
 grpc::Status FakeService::EstimatePartitionFunction(grpc::ServerContext*,
                                                     const v1::EstimatePartitionFunctionRequest* request,
                                                     grpc::ServerWriter<v1::EstimatePartitionFunctionResponse>* writer) {
   v1::EstimatePartitionFunctionResponse message;
   *message.mutable_header() = run_.Header(request->samples());
+  if (request->has_target()) *message.mutable_header()->mutable_target() = request->target();
+  {
+    MutexLock lock(&mutex_);
+    partition_requests_.push_back(*request);
+  }
   writer->Write(message);
   message.clear_header();
   message.set_done(request->samples());
@@ -186,7 +224,11 @@ grpc::Status FakeService::EstimatePartitionFunction(grpc::ServerContext*,
   message.set_exact(52.735586655);
   message.set_final(true);
   message.set_error_reached(true);
+  message.set_mean_log_weight(52.7254);
+  message.set_mean_log_weight_error(0.0042);
+  message.set_bias(-0.000125);
   message.mutable_quality()->set_reliable(true);
+  if (request->thermodynamics()) AddThermodynamics(*request, &message);
   writer->Write(message);
   return grpc::Status::OK;
 }

@@ -32,6 +32,9 @@ class FakeService : public v1::SamplerService::Service {
   int sample_calls() const { return calls_; }
   int chunks_sent() const { return chunks_sent_; }
   std::vector<v1::SampleRequest> requests() const;
+  std::vector<v1::EstimatePartitionFunctionRequest> partition_requests() const;
+  // What ListModels and GetModel say beside the name.
+  v1::ModelInfo* info() { return &info_; }
   const FakeRun& run() const { return run_; }
   void set_per_chunk(uint64_t per_chunk) { per_chunk_ = per_chunk; }
   void set_numerics_class(const std::string& name) { numerics_class_ = name; }
@@ -50,6 +53,8 @@ class FakeService : public v1::SamplerService::Service {
  private:
   FakeTrouble NextTrouble(const v1::SampleRequest& request);
   v1::ModelInfo Info() const;
+  void AddThermodynamics(const v1::EstimatePartitionFunctionRequest& request,
+                         v1::EstimatePartitionFunctionResponse* message) const;
 
   const FakeRunOptions options_;
   const FakeRun run_;
@@ -60,6 +65,8 @@ class FakeService : public v1::SamplerService::Service {
   mutable Mutex mutex_;
   std::vector<FakeTrouble> troubles_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SampleRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::EstimatePartitionFunctionRequest> partition_requests_ ABSL_GUARDED_BY(mutex_);
+  v1::ModelInfo info_;  // set before the first call
 };
 
 // The service on a socket, with gRPC's health service beside it.

@@ -17,6 +17,7 @@ TEST(ValueWithError, IsWrittenAsPhysicistsDo) {
   EXPECT_EQ(ValueWithError(-4.9572, 0.031), "-4.957(31)");
   EXPECT_EQ(ValueWithError(12345.6, 120), "12346(120)");
   EXPECT_EQ(ValueWithError(1, 0), "1");
+  EXPECT_EQ(ValueWithError(-11.622885257332632, 1e-14), "-11.62288525733");  // rounding is no error
   EXPECT_EQ(ValueWithError(1.5, std::numeric_limits<double>::infinity()), "1.5 +- inf");
   EXPECT_EQ(ValueWithError(std::numeric_limits<double>::quiet_NaN(), 1), "nan");
 }
@@ -26,6 +27,8 @@ TEST(Pull, HasASign) {
   EXPECT_EQ(Pull(0.5, 0.25, 1.0), "-2.00");
   EXPECT_EQ(Pull(0.5, 0.0, 1.0), "-");
   EXPECT_EQ(Pull(0.5, 0.1, std::nullopt), "-");
+  EXPECT_EQ(Pull(-11.622885257332515, 1e-14, -11.622885257332632), "-");
+  EXPECT_EQ(Pull(0, 1e-20, 3e-20), "-3.00");
 }
 
 TEST(Numbers, ForPeople) {

@@ -1,103 +1,21 @@
 // The binary `haarflow` as a user runs it.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
-
-#include "absl/strings/str_cat.h"
-#include "core/base/digest.h"
-#include "core/io/configuration_file.h"
 #include "core/io/part_file.h"
-#include "tests/service/cli_fake_service.h"
+#include "tests/service/cli_fixture.h"
 
-namespace haarflow {
+namespace haarflow::testing {
 namespace {
 
-using testing::FakeRunOptions;
-using testing::FakeServer;
-using testing::FakeService;
 using ::testing::HasSubstr;
-using testing::TestDirectory;
-using Json = nlohmann::json;
 
 const grpc::Status kBroken(grpc::StatusCode::INTERNAL, "the machine room is on fire");
-
-std::string Slurp(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
-struct Outcome {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-class CliTest : public ::testing::Test {
- protected:
-  CliTest()
-      : directory_(TestDirectory(::testing::UnitTest::GetInstance()->current_test_info()->name())),
-        service_(FakeRunOptions()),
-        server_(&service_, "127.0.0.1:0"),
-        address_(server_.address()) {
-    binary_ = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "haarflow";  // built beside this test
-  }
-
-  // `arguments` as for a shell, run in the test's directory.
-  std::string Command(const std::string& arguments) const {
-    return absl::StrCat("cd ", directory_, " && exec env HAARFLOW_SERVER=", address_, " ", binary_, " ", arguments,
-                        " >out.txt 2>err.txt </dev/null");
-  }
-  Outcome Haarflow(const std::string& arguments) const {
-    const int status = std::system(Command(arguments).c_str());
-    return Finished(status);
-  }
-  Outcome Finished(int status) const {
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Slurp(directory_ + "/out.txt"),
-            Slurp(directory_ + "/err.txt")};
-  }
-  pid_t Start(const std::string& arguments) const {
-    const std::string command = Command(arguments);
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-      ::_exit(127);
-    }
-    return pid;
-  }
-  Outcome Wait(pid_t pid) const {
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    return Finished(status);
-  }
-  void AwaitChunks(int chunks) const {
-    for (int i = 0; i < 2000 && service_.chunks_sent() < chunks; ++i) ::usleep(5000);
-    ASSERT_GE(service_.chunks_sent(), chunks);
-  }
-  std::string Path(const std::string& name) const { return directory_ + "/" + name; }
-  bool Exists(const std::string& name) const { return std::filesystem::exists(Path(name)); }
-
-  const std::string directory_;
-  FakeService service_;
-  FakeServer server_;
-  std::string address_;
-  std::string binary_;
-};
 
 TEST_F(CliTest, ListsModels) {
   const Outcome text = Haarflow("models");
   EXPECT_EQ(text.exit_code, 0) << text.err;
   EXPECT_THAT(text.out, HasSubstr("0.8123(21)"));
-  EXPECT_THAT(text.out, HasSubstr("U(1) Wilson, beta 2"));
+  EXPECT_THAT(text.out, HasSubstr("U(1) Wilson, beta = 2"));
   const Json json = Json::parse(Haarflow("--json models").out);
   EXPECT_EQ(json["models"][0]["name"], "fake");
   EXPECT_EQ(json["models"][0]["card"]["quality"]["ess"], 0.8123);
@@ -145,7 +63,9 @@ TEST_F(CliTest, UsageIsExplained) {
        {"", "nonsense", "sample fake -n 10", "sample fake -o a.h5", "sample fake -n 10 -o a.txt",
         "sample fake -n 0 -o a.h5", "sample fake -n -5 -o a.h5", "sample fake -n 10 -o a.h5 --mode other",
         "sample fake -n 10 --observables plaquette --resume", "sample fake -n 10 -o a.h5 --resume --force",
-        "--server nowhere models", "logz fake --error -1"}) {
+        "--server nowhere models", "logz fake --error -1", "sample fake -n 10 -o a.h5 --set beta",
+        "sample fake -n 10 -o a.h5 --set beta=x", "logz fake --set m2=1", "thermo fake --scan beta=1:2",
+        "thermo fake --scan beta=1:2:1", "thermo fake --scan beta=1:1:9", "thermo fake --scan m2=1:2:6"}) {
     const Outcome outcome = Haarflow(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments << "\n" << outcome.err;
     EXPECT_EQ(outcome.out, "") << arguments;
@@ -256,7 +176,7 @@ TEST_F(CliTest, ObservablesAloneCarryNoFields) {
 }
 
 TEST_F(CliTest, AnotherCouplingIsAskedForAsATarget) {
-  ASSERT_EQ(Haarflow("sample fake -n 10 -o a.h5 --beta 2.5 --burn-in 3 --float32").exit_code, 0);
+  ASSERT_EQ(Haarflow("sample fake -n 10 -o a.h5 --set beta=2.5 --burn-in 3 --float32").exit_code, 0);
   const v1::SampleRequest request = service_.requests().back();
   EXPECT_EQ(request.target().u1_wilson().beta(), 2.5);
   EXPECT_EQ(request.burn_in(), 3u);
@@ -278,4 +198,4 @@ TEST_F(CliTest, MeasuresAndEstimates) {
 }
 
 }  // namespace
-}  // namespace haarflow
+}  // namespace haarflow::testing

@@ -8,44 +8,26 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <map>
-#include <numeric>
 
 #include "client/client.h"
 #include "core/action/u1_torus.h"
 #include "core/exact/estimate.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
-#include "core/model/spec.h"
 #include "core/observable/observable.h"
 #include "server/rpc/server.h"
 #include "tests/reference/tier.h"
+#include "tests/service/pulls.h"
 
 namespace haarflow {
 namespace {
 
+using testing::ChiSquareProbability;
+using testing::MeanPull;
+using testing::Probability;
+
 constexpr int kSeeds = 40;
 const uint64_t kSteps = testing::Length(3000, 100000);
-
-// Q(a, x) = Gamma(a, x) / Gamma(a), by series or continued fraction: chi2 survival probability is Q(dof / 2, chi2 / 2).
-double ChiSquareProbability(double chi2, int dof) {
-  const double a = 0.5 * dof, x = 0.5 * chi2;
-  const double front = std::exp(a * std::log(x) - x - std::lgamma(a));
-  if (x < a + 1) {
-    double term = 1 / a, sum = term;
-    for (int n = 1; n < 1000; ++n) sum += term *= x / (a + n);
-    return 1 - front * sum;
-  }
-  double b = x + 1 - a, c = 1e300, d = 1 / b, h = d;
-  for (int n = 1; n < 1000; ++n) {
-    const double an = -n * (n - a);
-    b += 2;
-    d = 1 / (an * d + b);
-    c = b + an / c;
-    h *= c * d;
-  }
-  return front * h;
-}
 
 // A model whose last layer's log-Jacobian is reported 1 % too large.
 class BiasedSampler final : public Sampler {
@@ -171,8 +153,8 @@ class ClientExactness : public ::testing::Test {
   }
 
   // Pulls of every observable and of log Z, one per seed.
-  static std::map<std::string, std::vector<double>> Pulls(const std::string& model, v1::SampleMode mode) {
-    std::map<std::string, std::vector<double>> pulls;
+  static testing::PullsByName Pulls(const std::string& model, v1::SampleMode mode) {
+    testing::PullsByName pulls;
     for (int seed = 0; seed < kSeeds; ++seed) {
       const Run run = Sample(model, mode, 1000 + static_cast<uint64_t>(seed));
       for (size_t k = 0; k < Names().size(); ++k) {
@@ -191,22 +173,8 @@ class ClientExactness : public ::testing::Test {
     return pulls;
   }
 
-  static double Probability(const std::vector<double>& pulls) {
-    double chi2 = 0;
-    for (double p : pulls) chi2 += p * p;
-    return ChiSquareProbability(chi2, static_cast<int>(pulls.size()));
-  }
-  // All pulls of one observable together: a common shift adds up as the square root of their number.
-  static double MeanPull(const std::vector<double>& pulls) {
-    return std::accumulate(pulls.begin(), pulls.end(), 0.0) / std::sqrt(static_cast<double>(pulls.size()));
-  }
-
-  static void ExpectStandardNormal(const std::string& model, v1::SampleMode mode) {
-    for (const auto& [name, pulls] : Pulls(model, mode)) {
-      EXPECT_GT(Probability(pulls), 1e-3) << model << " " << name;
-      EXPECT_LT(Probability(pulls), 1 - 1e-3) << model << " " << name << ": errors are overestimated";
-      EXPECT_LT(std::abs(MeanPull(pulls)), 3.5) << model << " " << name;
-    }
+  static void ExpectPulls(const std::string& model, v1::SampleMode mode) {
+    testing::ExpectStandardNormal(Pulls(model, mode), model);
   }
 
   static inline ModelRegistry* registry_ = nullptr;
@@ -224,13 +192,13 @@ TEST(ChiSquareProbability, KnowsItsQuantiles) {
 }
 
 TEST_F(ClientExactness, MetropolisPullsAreStandardNormal) {
-  ExpectStandardNormal("good", v1::SAMPLE_MODE_METROPOLIS);
-  ExpectStandardNormal("damped", v1::SAMPLE_MODE_METROPOLIS);
+  ExpectPulls("good", v1::SAMPLE_MODE_METROPOLIS);
+  ExpectPulls("damped", v1::SAMPLE_MODE_METROPOLIS);
 }
 
 TEST_F(ClientExactness, ReweightedPullsAreStandardNormal) {
-  ExpectStandardNormal("good", v1::SAMPLE_MODE_REWEIGHTED);
-  ExpectStandardNormal("damped", v1::SAMPLE_MODE_REWEIGHTED);
+  ExpectPulls("good", v1::SAMPLE_MODE_REWEIGHTED);
+  ExpectPulls("damped", v1::SAMPLE_MODE_REWEIGHTED);
 }
 
 TEST_F(ClientExactness, TheDampedModelIsWorthTesting) {

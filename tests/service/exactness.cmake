@@ -4,3 +4,4 @@ haarflow_test(client_exactness_test SOURCES client_exactness_test.cc DEPS haarfl
 if(TARGET client_exactness_test)
   target_compile_definitions(client_exactness_test PRIVATE HAARFLOW_MODELS="${CMAKE_SOURCE_DIR}/deploy/models")
 endif()
+haarflow_test(free_field_test SOURCES free_field_test.cc DEPS haarflow_rpc haarflow_client haarflow_observable LABELS service TIMEOUT 600)

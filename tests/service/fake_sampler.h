@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/action/target.h"
 #include "core/base/digest.h"
 #include "core/base/mutex.h"
 #include "core/base/noise.h"
 #include "core/model/sampler.h"
-#include "core/model/spec.h"
 #include "server/registry/registry.h"
 
 namespace haarflow::testing {
@@ -27,11 +27,23 @@ inline v1::Target MakeTarget(const std::vector<uint32_t>& shape, double beta) {
   return target;
 }
 
+inline v1::Target MakeScalarTarget(const std::vector<uint32_t>& shape, double m2, double lambda, int components = 1) {
+  v1::Target target;
+  for (const uint32_t extent : shape) target.mutable_lattice()->add_shape(extent);
+  target.mutable_phi4()->set_components(static_cast<uint32_t>(components));
+  target.mutable_phi4()->mutable_mass()->set_m2(m2);
+  target.mutable_phi4()->mutable_mass()->set_lambda(lambda);
+  return target;
+}
+
 class FakeSampler : public Sampler {
  public:
   using Script = std::function<double(uint64_t seed, uint64_t index)>;
   FakeSampler(const std::vector<uint32_t>& shape, Script log_weight)
-      : target_(MakeTarget(shape, 1.0)), lattice_(*LatticeOf(target_)), log_weight_(std::move(log_weight)) {}
+      : FakeSampler(MakeTarget(shape, 1.0), std::move(log_weight)) {}
+  // `offset` is added to every number of a field: of a scalar, a mode that the model does not leave.
+  FakeSampler(const v1::Target& target, Script log_weight, double offset = 0)
+      : target_(target), lattice_(*LatticeOf(target_)), log_weight_(std::move(log_weight)), offset_(offset) {}
 
   // Normal log-weights of width `sigma`: acceptance falls with it.
   static Script Normal(double sigma) {
@@ -44,9 +56,12 @@ class FakeSampler : public Sampler {
   std::string numerics_class() const override { return "fake-1"; }
 
   double LogWeight(uint64_t seed, uint64_t index) const { return log_weight_(seed, index); }
-  double Link(uint64_t seed, uint64_t index, int64_t link) const {
-    return (UniformNoise(seed, NoisePurpose::kPrior, index, static_cast<uint32_t>(link)) - 0.5) * 6;
+  // Number `at` of a field.
+  double Link(uint64_t seed, uint64_t index, int64_t at) const {
+    return (UniformNoise(seed, NoisePurpose::kPrior, index, static_cast<uint32_t>(at)) - 0.5) * 6 + offset_;
   }
+  // As little physics as it gets: the first parameter of the theory.
+  static double Action(const v1::Target& target) { return TheoryParameters(target)[0].second; }
 
   absl::Status Draw(const v1::Target& target, absl::Span<const uint64_t> seed, absl::Span<const uint64_t> index,
                     Proposals* out) const override {
@@ -59,11 +74,12 @@ class FakeSampler : public Sampler {
       if (absl::Status status = before(); !status.ok()) return status;
     }
     const auto n = static_cast<int64_t>(seed.size());
-    out->Resize(n, lattice_.links());
+    const int64_t size = FieldSize(target_);
+    out->Resize(n, size);
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t l = 0; l < lattice_.links(); ++l) out->field[i * lattice_.links() + l] = Link(seed[i], index[i], l);
+      for (int64_t l = 0; l < size; ++l) out->field[i * size + l] = Link(seed[i], index[i], l);
       const double log_weight = LogWeight(seed[i], index[i]);
-      out->action[i] = target.u1_wilson().beta();
+      out->action[i] = Action(target);
       out->log_q[i] = -log_weight - out->action[i];
     }
     MutexLock lock(&mutex_);
@@ -91,6 +107,7 @@ class FakeSampler : public Sampler {
   const v1::Target target_;
   const Lattice lattice_;
   const Script log_weight_;
+  const double offset_;
   mutable Mutex mutex_;
   std::function<absl::Status()> before_draw_ ABSL_GUARDED_BY(mutex_);
   mutable std::map<uint64_t, int64_t> drawn_ ABSL_GUARDED_BY(mutex_);

@@ -97,10 +97,10 @@ inline Configuration FakeConfiguration(const FakeSampler& sampler, uint64_t seed
   Configuration c;
   c.index = index;
   c.log_weight = sampler.LogWeight(seed, index);
-  c.action = sampler.target().u1_wilson().beta();
+  c.action = FakeSampler::Action(sampler.target());
   c.log_q = -c.log_weight - c.action;
   c.log_weight = -c.action - c.log_q;  // with the rounding of the real thing
-  for (int64_t l = 0; l < sampler.lattice().links(); ++l) {
+  for (int64_t l = 0; l < sampler.field_size(); ++l) {
     const double link = sampler.Link(seed, index, l);
     c.field.append(reinterpret_cast<const char*>(&link), sizeof link);
   }

@@ -1,4 +1,4 @@
-// A temporary store with small models that draw from the uniform prior alone, and raw access to what tests cannot link:
+// A temporary store with small models that draw from their prior alone, and raw access to what tests cannot link:
 // health checks by bytes, metrics by a socket.
 #pragma once
 
@@ -43,6 +43,16 @@ class TestStore {
     const std::string spec =
         absl::StrCat("name: \"", name, "\" spec_version: 1 target { lattice { shape: ", extent, " shape: ", extent,
                      " } u1_wilson { beta: ", beta, " } } prior { uniform {} }");
+    auto manifest = Open().Publish(spec, TensorMap(), v1::ModelCard(), /*make_champion=*/true);
+    EXPECT_TRUE(manifest.ok()) << manifest.status();
+    return manifest.ok() ? *manifest : Manifest();
+  }
+  // phi^4 on extent x extent, drawn from the free field of mass m2 = 1 and the target's normalisation: exact for lambda
+  // = 0 and m2 = 1. `form` is a Phi4Action in text format.
+  Manifest PublishFreeField(const std::string& name, int extent, const std::string& form) {
+    const std::string spec =
+        absl::StrCat("name: \"", name, "\" spec_version: 1 target { lattice { shape: ", extent, " shape: ", extent,
+                     " } phi4 { ", form, " } } prior { free_field { m2: 1 } }");
     auto manifest = Open().Publish(spec, TensorMap(), v1::ModelCard(), /*make_champion=*/true);
     EXPECT_TRUE(manifest.ok()) << manifest.status();
     return manifest.ok() ? *manifest : Manifest();

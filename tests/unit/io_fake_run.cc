@@ -7,22 +7,29 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "core/action/target.h"
 #include "core/base/digest.h"
-#include "core/model/spec.h"
 
 namespace haarflow::testing {
 
-int64_t FakeRun::links() const {
-  int64_t n = static_cast<int64_t>(options_.lattice.size());
-  for (const uint32_t extent : options_.lattice) n *= extent;
+std::vector<int64_t> FakeRun::Shape() const {
+  std::vector<int64_t> shape(options_.lattice.begin(), options_.lattice.end());
+  if (options_.scalar_components == 0) shape.insert(shape.begin(), static_cast<int64_t>(options_.lattice.size()));
+  if (options_.scalar_components == 2) shape.insert(shape.begin(), 2);
+  return shape;
+}
+
+int64_t FakeRun::numbers() const {
+  int64_t n = 1;
+  for (const int64_t extent : Shape()) n *= extent;
   return n;
 }
 
 size_t FakeRun::configuration_bytes() const {
-  return static_cast<size_t>(links()) * (options_.precision == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8);
+  return static_cast<size_t>(numbers()) * (options_.precision == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8);
 }
 
-double FakeRun::Link(uint64_t k, int64_t i) const {
+double FakeRun::Number(uint64_t k, int64_t i) const {
   return std::remainder(0.1 * static_cast<double>(i * i) + 1.7 * static_cast<double>(k), 2 * M_PI);
 }
 
@@ -33,7 +40,13 @@ v1::SampleHeader FakeRun::Header(uint64_t count) const {
   header.set_model_digest(Sha256Of("fake model").Bytes());
   v1::Target* target = header.mutable_target();
   for (const uint32_t extent : options_.lattice) target->mutable_lattice()->add_shape(extent);
-  target->mutable_u1_wilson()->set_beta(2);
+  if (options_.scalar_components == 0) {
+    target->mutable_u1_wilson()->set_beta(2);
+  } else {
+    target->mutable_phi4()->set_components(static_cast<uint32_t>(options_.scalar_components));
+    target->mutable_phi4()->mutable_mass()->set_m2(-4);
+    target->mutable_phi4()->mutable_mass()->set_lambda(8);
+  }
   header.set_target_digest(TargetDigest(*target).Bytes());
   header.set_numerics_class("fake-1");
   header.set_mode(options_.mode);
@@ -41,11 +54,10 @@ v1::SampleHeader FakeRun::Header(uint64_t count) const {
   header.set_next_index(10);
   header.set_count(count);
   header.set_precision(options_.precision);
-  header.add_shape(options_.lattice.size());
-  for (const uint32_t extent : options_.lattice) header.add_shape(extent);
+  for (const int64_t extent : Shape()) header.add_shape(static_cast<uint64_t>(extent));
   header.set_configuration_bytes(options_.omit_fields ? 0 : configuration_bytes());
   for (const std::string& name : options_.observables) header.add_observables(name);
-  header.set_convention(1);
+  header.set_convention(options_.scalar_components == 0 ? 1 : 2);
   return header;
 }
 
@@ -62,8 +74,8 @@ uint64_t FakeRun::StepsOf(uint64_t first, uint64_t last) const {
 
 std::string FakeRun::Field(uint64_t k) const {
   std::string bytes;
-  for (int64_t i = 0; i < links(); ++i) {
-    const double value = Link(k, i);
+  for (int64_t i = 0; i < numbers(); ++i) {
+    const double value = Number(k, i);
     const auto rounded = static_cast<float>(value);
     if (options_.precision == v1::FIELD_PRECISION_FLOAT32) {
       bytes.append(reinterpret_cast<const char*>(&rounded), sizeof rounded);
@@ -74,11 +86,18 @@ std::string FakeRun::Field(uint64_t k) const {
   return bytes;
 }
 
+double FakeRun::FirstObservable(uint64_t k) const {
+  if (options_.scalar_components == 0) return Plaquette(k);
+  double sum = 0;
+  for (int64_t i = 0; i < numbers(); ++i) sum += Number(k, i) * Number(k, i);
+  return sum * options_.scalar_components / static_cast<double>(numbers());
+}
+
 double FakeRun::Plaquette(uint64_t k) const {
   if (options_.lattice.size() != 2) return 0;
   const int64_t nt = options_.lattice[0];
   const int64_t nx = options_.lattice[1];
-  const auto at = [&](int64_t mu, int64_t t, int64_t x) { return Link(k, (mu * nt + t % nt) * nx + x % nx); };
+  const auto at = [&](int64_t mu, int64_t t, int64_t x) { return Number(k, (mu * nt + t % nt) * nx + x % nx); };
   double sum = 0;
   for (int64_t t = 0; t < nt; ++t) {
     for (int64_t x = 0; x < nx; ++x) sum += std::cos(at(0, t, x) + at(1, t, x + 1) - at(0, t + 1, x) - at(1, t, x));
@@ -113,7 +132,7 @@ v1::SampleResponse FakeRun::Chunk(uint64_t first, uint64_t last) const {
     chunk->add_log_q(LogQ(k));
     chunk->add_action(Action(k));
     for (int i = 0; i < chunk->observables_size(); ++i) {
-      chunk->mutable_observables(i)->add_value(i == 0 ? Plaquette(k) : static_cast<double>(k));
+      chunk->mutable_observables(i)->add_value(i == 0 ? FirstObservable(k) : static_cast<double>(k));
     }
     if (!options_.omit_fields) *chunk->mutable_payload() += Field(k);
   }

@@ -16,6 +16,7 @@ struct FakeRunOptions {
   std::vector<std::string> observables = {"plaquette", "charge_squared"};
   uint64_t seed = 0x123456789ABCDEFull;
   bool omit_fields = false;
+  int scalar_components = 0;  // 0: U(1) links; 1 or 2: phi^4
 };
 
 // The chain of a fake run: configuration k has index 10 + 3 k and multiplicity 1 + k % 3 (REWEIGHTED: index 10 + k).
@@ -28,10 +29,10 @@ class FakeRun {
   uint64_t MultiplicityOf(uint64_t k) const;
   double LogQ(uint64_t k) const { return -100.0 - 0.5 * static_cast<double>(k); }
   double Action(uint64_t k) const { return -200.0 + 0.25 * static_cast<double>(k); }
-  // Little-endian links.
+  // Little-endian numbers.
   std::string Field(uint64_t k) const;
-  // The mean of cos theta_P by plain loops; the second observable is k.
-  double Plaquette(uint64_t k) const;
+  // By plain loops, links: the mean of cos theta_P; scalars: the mean of phi^2. The second observable is k.
+  double FirstObservable(uint64_t k) const;
   size_t configuration_bytes() const;
 
   // Configurations [first, last). The token is the text "k=LAST".
@@ -43,8 +44,10 @@ class FakeRun {
   v1::ChainStatistics Statistics(uint64_t last) const;
 
  private:
-  double Link(uint64_t k, int64_t i) const;
-  int64_t links() const;
+  double Number(uint64_t k, int64_t i) const;
+  std::vector<int64_t> Shape() const;
+  int64_t numbers() const;
+  double Plaquette(uint64_t k) const;
   FakeRunOptions options_;
 };
 

@@ -90,7 +90,7 @@ TEST(Hdf5File, HoldsLinksColumnsAndWhatTheyMean) {
     EXPECT_EQ(index[k], fake.IndexOf(k));
     EXPECT_EQ(multiplicity[k], fake.MultiplicityOf(k));
     EXPECT_EQ(log_q[k], fake.LogQ(k));
-    EXPECT_EQ(plaquette[k], fake.Plaquette(k));
+    EXPECT_EQ(plaquette[k], fake.FirstObservable(k));
   }
   EXPECT_EQ(ReadText(path, "axes"), "n,mu,y,x");
   EXPECT_EQ(ReadText(path, "group"), "U(1)");
@@ -98,6 +98,43 @@ TEST(Hdf5File, HoldsLinksColumnsAndWhatTheyMean) {
   EXPECT_EQ(ReadText(path, "target_digest"), Sha256Of(ReadText(path, "target")).Hex());
   // Nothing but the file and the journal is left.
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()), 2);
+}
+
+TEST(Hdf5File, ScalarsAreAField) {
+  for (const int components : {1, 2}) {
+    const std::string directory = TestDirectory("hdf5s");
+    FakeRunOptions options;
+    options.scalar_components = components;
+    options.observables = {"phi_squared", "energy"};
+    const FakeRun fake(options);
+    const std::string path = directory + "/a.h5";
+    WriteJournal(path + ".part", fake.Stream(25, 10));
+    ASSERT_TRUE(WriteConfigurations(path + ".part", path).ok());
+    std::vector<hsize_t> shape;
+    const auto field = ReadDataset<double>(path, "field", H5T_NATIVE_DOUBLE, &shape);
+    EXPECT_EQ(shape, components == 1 ? (std::vector<hsize_t>{25, 4, 6}) : (std::vector<hsize_t>{25, 2, 4, 6}));
+    const std::string expected = AllFields(fake, 25);
+    ASSERT_EQ(field.size() * 8, expected.size());
+    EXPECT_EQ(std::memcmp(field.data(), expected.data(), expected.size()), 0);
+    EXPECT_EQ(ReadDataset<double>(path, "observables/phi_squared", H5T_NATIVE_DOUBLE)[7], fake.FirstObservable(7));
+    EXPECT_EQ(ReadText(path, "axes"), components == 1 ? "n,y,x" : "n,component,y,x");
+    EXPECT_EQ(ReadText(path, "dataset"), "field");
+    EXPECT_EQ(ReadText(path, "theory"), "phi4");
+    EXPECT_THAT(ReadText(path, "convention"), HasSubstr("Lebesgue"));
+    EXPECT_EQ(ReadText(path, "sha256"), Sha256Of(expected).Hex());
+    EXPECT_EQ(ReadText(path, "target_digest"), Sha256Of(ReadText(path, "target")).Hex());
+    // And back: it can be continued.
+    std::filesystem::remove(path + ".part");
+    ASSERT_TRUE(ReopenConfigurations(path, path + ".part").ok());
+    std::string again;
+    const auto run = ReadPart(path + ".part", [&](const SampleRow& row) {
+      again.append(row.field.begin(), row.field.end());
+      return absl::OkStatus();
+    });
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(again, expected);
+    EXPECT_EQ(run->resume_token, "k=25");
+  }
 }
 
 TEST(Hdf5File, Float32AndReweighted) {

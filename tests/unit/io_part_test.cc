@@ -206,6 +206,24 @@ TEST(SampleAssembler, RefusesWhatContradictsItself) {
   refused("empty message", [](auto* s) { (*s)[1].Clear(); });
 }
 
+TEST(SampleAssembler, ScalarsHaveTheirOwnShape) {
+  for (const int components : {1, 2}) {
+    FakeRunOptions options;
+    options.scalar_components = components;
+    const auto good = FakeRun(options).Stream(6, 3);
+    EXPECT_TRUE(AddAll(good).ok()) << AddAll(good);
+    auto other = good;
+    other[0].mutable_header()->mutable_shape()->Add(2);
+    EXPECT_EQ(AddAll(other).code(), absl::StatusCode::kDataLoss);
+    other = good;
+    other[0].mutable_header()->mutable_target()->mutable_phi4()->set_components(static_cast<uint32_t>(3 - components));
+    EXPECT_EQ(AddAll(other).code(), absl::StatusCode::kDataLoss);
+    other = good;
+    other[0].mutable_header()->mutable_target()->clear_theory();
+    EXPECT_EQ(AddAll(other).code(), absl::StatusCode::kDataLoss);
+  }
+}
+
 TEST(SampleAssembler, JoinsSplitConfigurationsAndForgetsUnfinishedOnes) {
   const FakeRun fake((FakeRunOptions()));
   const auto whole = fake.Chunk(0, 1);
@@ -242,8 +260,10 @@ TEST(SampleAssembler, JoinsSplitConfigurationsAndForgetsUnfinishedOnes) {
 TEST(SampleAssembler, AnotherConventionIsAnUpdateNotAGuess) {
   v1::SampleResponse header;
   *header.mutable_header() = FakeRun((FakeRunOptions())).Header(1);
-  header.mutable_header()->set_convention(2);
+  header.mutable_header()->set_convention(3);
   EXPECT_EQ(AddAll({header}).code(), absl::StatusCode::kFailedPrecondition);
+  header.mutable_header()->set_convention(2);  // known, but not of links
+  EXPECT_EQ(AddAll({header}).code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(RowBlock, JoinsAStateThatACutSplit) {

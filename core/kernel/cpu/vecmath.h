@@ -140,7 +140,7 @@ inline Vd Log(Vd x) {
 }
 
 // sin and cos of |x| < 2^20.
-inline void SinCos(Vd x, Vd* sine, Vd* cosine) {
+inline __attribute__((always_inline)) void SinCos(Vd x, Vd* sine, Vd* cosine) {
   Vi64 q;
   const Vd n = Round(x * 0.63661977236758134308, &q);
   Vd r = x - n * 0x1.921fb54400000p+0;  // pi / 2 in three parts

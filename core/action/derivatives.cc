@@ -1,0 +1,67 @@
+#include "core/action/derivatives.h"
+
+#include <utility>
+
+#include "core/action/phi4.h"
+#include "core/action/target.h"
+#include "core/action/u1_wilson.h"
+#include "core/base/status.h"
+
+namespace haarflow {
+namespace {
+
+using Term = ActionDerivatives::Term;
+
+std::vector<Term> TermsOf(const v1::Target& target, const Lattice& lattice, const std::string& parameter) {
+  if (target.has_u1_wilson()) return {{"plaquette", -static_cast<double>(lattice.plaquettes())}};
+  const double volume = static_cast<double>(lattice.volume());
+  if (target.phi4().has_hopping()) {
+    if (parameter == "kappa") return {{"neighbour_sum", -2 * volume}};
+    return {{"phi_fourth", volume}, {"phi_squared", -2 * volume}};
+  }
+  const v1::Phi4MassForm& mass = target.phi4().mass();
+  const double normalisation = mass.normalisation() == 0 ? 1 : mass.normalisation();
+  if (parameter == "m2") return {{"phi_squared", normalisation * volume}};
+  if (parameter == "lambda") return {{"phi_fourth", volume}};
+  return {{"neighbour_sum", -2 * volume}, {"phi_squared", (2 * lattice.dims() + mass.m2()) * volume}};
+}
+
+}  // namespace
+
+absl::StatusOr<ActionDerivatives> ActionDerivatives::Create(const v1::Target& target) {
+  RETURN_IF_ERROR(ValidateTarget(target));
+  ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(target));
+  return ActionDerivatives(target, std::move(lattice));
+}
+
+ActionDerivatives::ActionDerivatives(const v1::Target& target, Lattice lattice) : lattice_(std::move(lattice)) {
+  if (target.has_phi4()) components_ = Phi4CouplingsOf(target.phi4(), lattice_.dims()).components;
+  for (const auto& [name, value] : TheoryParameters(target)) {
+    parameters_.push_back(name);
+    terms_.push_back(TermsOf(target, lattice_, name));
+  }
+}
+
+void ActionDerivatives::Evaluate(const double* field, double* values) const {
+  const double volume = static_cast<double>(lattice_.volume());
+  Phi4Sums sums;
+  double plaquette = 0;
+  if (components_ > 0) {
+    sums = Phi4SumsOf(lattice_, components_, field);
+  } else {
+    // S at beta = -1 is the sum of cos theta_P.
+    plaquette = U1WilsonActionOf(lattice_, -1, field) / static_cast<double>(lattice_.plaquettes());
+  }
+  const auto density = [&](const std::string& observable) {
+    if (observable == "plaquette") return plaquette;
+    if (observable == "neighbour_sum") return sums.neighbours / volume;
+    if (observable == "phi_squared") return sums.squares / volume;
+    return sums.quartics / volume;
+  };
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    values[i] = 0;
+    for (const Term& term : terms_[i]) values[i] += term.coefficient * density(term.observable);
+  }
+}
+
+}  // namespace haarflow

@@ -1,0 +1,46 @@
+// dS / d parameter of a theory's own parameters: d log Z / d parameter = -<dS / d parameter>.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/lattice/lattice.h"
+#include "haarflow/v1/model.pb.h"
+
+namespace haarflow {
+
+//   U(1) Wilson            beta            -sum_P cos theta_P
+//   phi^4, mass form       m2              c sum phi^2
+//                          lambda          sum (phi^2)^2
+//                          normalisation   -2 sum phi phi' + (2 d + m2) sum phi^2
+//   phi^4, hopping form    kappa           -2 sum phi phi'
+//                          lambda          sum (phi^2)^2 - 2 sum phi^2
+// Every one is linear in a few sums over the lattice, which are densities of ObservableSet times a number.
+class ActionDerivatives {
+ public:
+  // INVALID_ARGUMENT for a target that is not valid.
+  static absl::StatusOr<ActionDerivatives> Create(const v1::Target& target);
+
+  // In the order of TheoryParameters.
+  const std::vector<std::string>& parameters() const { return parameters_; }
+  // Of one configuration: values[parameters().size()]. Thread-safe.
+  void Evaluate(const double* field, double* values) const;
+
+  // dS / d parameter = sum over terms of coefficient x observable (of ObservableSet).
+  struct Term {
+    std::string observable;
+    double coefficient;
+  };
+  const std::vector<Term>& terms(size_t parameter) const { return terms_[parameter]; }
+
+ private:
+  ActionDerivatives(const v1::Target& target, Lattice lattice);
+
+  Lattice lattice_;
+  int components_ = 0;  // 0: links
+  std::vector<std::string> parameters_;
+  std::vector<std::vector<Term>> terms_;
+};
+
+}  // namespace haarflow

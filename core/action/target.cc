@@ -1,0 +1,215 @@
+#include "core/action/target.h"
+
+#include <google/protobuf/unknown_field_set.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "absl/strings/str_join.h"
+#include "core/action/phi4.h"
+#include "core/base/status.h"
+
+namespace haarflow {
+namespace {
+
+constexpr double kMaxAbsBeta = 1000;
+constexpr double kMaxPhi4Number = 1e6;
+
+template <typename... Parts>
+absl::Status Bad(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+absl::Status CheckBoundary(const v1::Lattice& lattice) {
+  if (lattice.boundary_size() != 0 && lattice.boundary_size() != lattice.shape_size()) {
+    return Bad("target.lattice.boundary has ", lattice.boundary_size(), " entries for ", lattice.shape_size(),
+               " directions; give one per direction, or none for periodic");
+  }
+  for (int i = 0; i < lattice.boundary_size(); ++i) {
+    if (lattice.boundary(i) == v1::BOUNDARY_PERIODIC) continue;
+    const std::string& name = v1::Boundary_Name(lattice.boundary(i));
+    return Bad("target.lattice.boundary[", i, "] is ",
+               name.empty() ? absl::StrCat(static_cast<int>(lattice.boundary(i))) : name,
+               "; gauge links and scalars are periodic: use BOUNDARY_PERIODIC");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNumber(const std::string& path, double value, double low, double high) {
+  if (std::isfinite(value) && value >= low && value <= high) return absl::OkStatus();
+  return Bad(path, " is ", value, "; it must be in [", low, ", ", high, "]");
+}
+
+absl::Status CheckPhi4(const v1::Phi4Action& action, const Lattice& lattice) {
+  const std::string path = "target.phi4";
+  if (action.components() > 2) return Bad(path, ".components is ", action.components(), "; 1 and 2 are supported");
+  switch (action.form_case()) {
+    case v1::Phi4Action::kMass:
+      RETURN_IF_ERROR(CheckNumber(path + ".mass.m2", action.mass().m2(), -kMaxPhi4Number, kMaxPhi4Number));
+      RETURN_IF_ERROR(CheckNumber(path + ".mass.lambda", action.mass().lambda(), 0, kMaxPhi4Number));
+      RETURN_IF_ERROR(CheckNumber(path + ".mass.normalisation", action.mass().normalisation(), 0, kMaxPhi4Number));
+      break;
+    case v1::Phi4Action::kHopping:
+      RETURN_IF_ERROR(CheckNumber(path + ".hopping.kappa", action.hopping().kappa(), -kMaxPhi4Number, kMaxPhi4Number));
+      RETURN_IF_ERROR(CheckNumber(path + ".hopping.lambda", action.hopping().lambda(), 0, kMaxPhi4Number));
+      break;
+    case v1::Phi4Action::FORM_NOT_SET:
+      return Bad(path, ".form is not set; for example phi4 { mass { m2: -4 lambda: 8 } }");
+  }
+  return CheckPhi4Couplings(path, lattice.dims(), Phi4CouplingsOf(action, lattice.dims()));
+}
+
+absl::Status CheckU1(const v1::U1WilsonAction& action, const Lattice& lattice) {
+  if (lattice.dims() < 2) return Bad("target.lattice.shape has 1 extent; gauge theories need 2 to 4");
+  const double beta = action.beta();
+  if (std::isfinite(beta) && std::abs(beta) <= kMaxAbsBeta) return absl::OkStatus();
+  return Bad("target.u1_wilson.beta is ", beta, "; it must be finite with |beta| <= ", kMaxAbsBeta);
+}
+
+// The shortest decimal that reads back as the same double; one zero.
+std::string ShortestDouble(double value) {
+  if (value == 0) return "0";
+  char buffer[32];
+  const auto result = std::to_chars(buffer, buffer + sizeof buffer, value);
+  return std::string(buffer, result.ptr);
+}
+
+std::string ShapeText(const v1::Lattice& lattice) { return absl::StrJoin(lattice.shape(), "x"); }
+
+// The message that holds the theory's numbers.
+const google::protobuf::Message* ParameterMessage(const v1::Target& target) {
+  if (target.has_u1_wilson()) return &target.u1_wilson();
+  if (target.phi4().has_mass()) return &target.phi4().mass();
+  if (target.phi4().has_hopping()) return &target.phi4().hopping();
+  return nullptr;
+}
+google::protobuf::Message* MutableParameterMessage(v1::Target* target) {
+  if (target->has_u1_wilson()) return target->mutable_u1_wilson();
+  if (target->phi4().has_mass()) return target->mutable_phi4()->mutable_mass();
+  if (target->phi4().has_hopping()) return target->mutable_phi4()->mutable_hopping();
+  return nullptr;
+}
+
+}  // namespace
+
+// A field this build does not know may change what the map or the target is, so it is never dropped silently.
+absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, const std::string& path) {
+  const auto* reflection = message.GetReflection();
+  const auto& unknown = reflection->GetUnknownFields(message);
+  if (!unknown.empty()) {
+    return Bad(path, " has the unknown field number ", unknown.field(0).number(),
+               "; it was written by a newer haarflow: upgrade this one, or leave the field out");
+  }
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  for (const auto* field : fields) {
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      RETURN_IF_ERROR(
+          CheckNoUnknownFields(reflection->GetMessage(message, field), absl::StrCat(path, ".", field->name())));
+      continue;
+    }
+    for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+      RETURN_IF_ERROR(CheckNoUnknownFields(reflection->GetRepeatedMessage(message, field, i),
+                                           absl::StrCat(path, ".", field->name(), "[", i, "]")));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Lattice> LatticeOf(const v1::Target& target) {
+  // Bounded before it is copied.
+  if (target.lattice().shape_size() > 4) {
+    return Bad("lattice.shape has ", target.lattice().shape_size(), " extents; 1 to 4 are supported");
+  }
+  return Lattice::Create(std::vector<int64_t>(target.lattice().shape().begin(), target.lattice().shape().end()));
+}
+
+absl::Status ValidateTarget(const v1::Target& target) {
+  RETURN_IF_ERROR(CheckNoUnknownFields(target, "target"));
+  if (!target.has_lattice()) return Bad("target.lattice is missing; for example lattice { shape: 16 shape: 16 }");
+  const absl::StatusOr<Lattice> lattice = LatticeOf(target);
+  if (!lattice.ok()) return Bad("target.", lattice.status().message());
+  RETURN_IF_ERROR(CheckBoundary(target.lattice()));
+  if (target.has_u1_wilson()) return CheckU1(target.u1_wilson(), *lattice);
+  if (target.has_phi4()) return CheckPhi4(target.phi4(), *lattice);
+  return Bad("target.theory is not set; for example u1_wilson { beta: 2 } or phi4 { mass { m2: -4 lambda: 8 } }");
+}
+
+std::string CanonicalTarget(const v1::Target& target) {
+  std::string theory;
+  if (target.has_phi4()) {
+    const Phi4Couplings c = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
+    theory = absl::StrCat("phi4 components=", c.components, " hop=", ShortestDouble(c.hop),
+                          " quadratic=", ShortestDouble(c.quadratic), " quartic=", ShortestDouble(c.quartic));
+  } else {
+    theory = absl::StrCat("u1_wilson beta=", ShortestDouble(target.u1_wilson().beta()));
+  }
+  return absl::StrCat("haarflow target 1\n", theory, "\nlattice ", ShapeText(target.lattice()), " periodic\n");
+}
+
+Digest TargetDigest(const v1::Target& target) { return Sha256Of(CanonicalTarget(target)); }
+
+std::string DescribeTheory(const v1::Target& target) {
+  std::string text = target.has_phi4() ? target.phi4().components() == 2 ? "O(2) phi^4" : "phi^4" : "U(1) Wilson";
+  for (const auto& [name, value] : TheoryParameters(target)) {
+    if (name == "normalisation" && (value == 0 || value == 1)) continue;
+    absl::StrAppend(&text, ", ", name, " = ", ShortestDouble(value));
+  }
+  return text;
+}
+
+std::string DescribeTarget(const v1::Target& target) {
+  return absl::StrCat(DescribeTheory(target), ", ", ShapeText(target.lattice()));
+}
+
+std::vector<int64_t> FieldShape(const v1::Target& target) {
+  std::vector<int64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
+  if (target.has_u1_wilson()) shape.insert(shape.begin(), target.lattice().shape_size());
+  if (target.phi4().components() == 2) shape.insert(shape.begin(), 2);
+  return shape;
+}
+
+int64_t FieldSize(const v1::Target& target) {
+  int64_t size = 1;
+  for (int64_t extent : FieldShape(target)) size *= extent;
+  return size;
+}
+
+bool SameFields(const v1::Target& a, const v1::Target& b) {
+  return a.theory_case() == b.theory_case() && a.lattice().shape_size() == b.lattice().shape_size() &&
+         FieldShape(a) == FieldShape(b);
+}
+
+std::array<double, 3> ActionNumbers(const v1::Target& target) {
+  if (target.has_u1_wilson()) return {target.u1_wilson().beta(), 0, 0};
+  const Phi4Couplings c = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
+  return {c.hop, c.quadratic, c.quartic};
+}
+
+std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& target) {
+  std::vector<std::pair<std::string, double>> parameters;
+  const google::protobuf::Message* message = ParameterMessage(target);
+  if (message == nullptr) return parameters;
+  const auto* descriptor = message->GetDescriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    parameters.emplace_back(descriptor->field(i)->name(),
+                            message->GetReflection()->GetDouble(*message, descriptor->field(i)));
+  }
+  return parameters;
+}
+
+absl::Status SetTheoryParameter(const std::string& name, double value, v1::Target* target) {
+  std::vector<std::string> known;
+  for (const auto& [parameter, present] : TheoryParameters(*target)) known.push_back(parameter);
+  google::protobuf::Message* message = MutableParameterMessage(target);
+  const auto* field = message == nullptr ? nullptr : message->GetDescriptor()->FindFieldByName(name);
+  if (field == nullptr) {
+    return Bad("the theory has no parameter '", name.substr(0, 40), "'; it has ",
+               known.empty() ? "none" : absl::StrJoin(known, ", "));
+  }
+  message->GetReflection()->SetDouble(message, field, value);
+  return absl::OkStatus();
+}
+
+}  // namespace haarflow

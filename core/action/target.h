@@ -1,0 +1,51 @@
+// Targets: theories with their parameters on a lattice, checked completely and named by their bytes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/digest.h"
+#include "core/lattice/lattice.h"
+#include "haarflow/v1/model.pb.h"
+
+namespace haarflow {
+
+// INVALID_ARGUMENT with the field's path, for example "target.lattice.shape[0] is 1; ...". Fields that this build does
+// not know (a newer client's) are refused: they might change what the target is.
+absl::Status ValidateTarget(const v1::Target& target);
+absl::StatusOr<Lattice> LatticeOf(const v1::Target& target);
+// Refuses unknown fields anywhere in `message`, with their path.
+absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, const std::string& path);
+
+// The one text of a target: what its digest is taken over and what manifests and files store, for example
+// "haarflow target 1\nu1_wilson beta=2\nlattice 16x16 periodic\n". Numbers have 17 significant digits at most, shortest
+// form that reads back exactly; -0 is 0. Requires a valid target. Two targets have the same text exactly when they are
+// the same density: a phi^4 action is named by its couplings (core/action/phi4.h), whichever form gave them.
+std::string CanonicalTarget(const v1::Target& target);
+Digest TargetDigest(const v1::Target& target);
+// "U(1) Wilson, beta = 2, 16x16", "phi^4, m2 = -4, lambda = 8, 8x8": for people.
+std::string DescribeTarget(const v1::Target& target);
+// The same without the lattice.
+std::string DescribeTheory(const v1::Target& target);
+
+// The shape of one configuration: links [mu, ..., y, x], one-component scalars [..., y, x], others [component, ..., y,
+// x]. Requires a valid target.
+std::vector<int64_t> FieldShape(const v1::Target& target);
+int64_t FieldSize(const v1::Target& target);
+// Fields of the same kind, components and lattice: what can be drawn for one can be weighted for the other.
+bool SameFields(const v1::Target& a, const v1::Target& b);
+
+// The action's numbers as kernels take them (core/kernel/table.h): {beta}; {hop, quadratic, quartic}. Requires a valid
+// target.
+std::array<double, 3> ActionNumbers(const v1::Target& target);
+
+// The theory's parameters by name, in a fixed order: "beta"; "m2", "lambda", "normalisation"; "kappa", "lambda".
+std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& target);
+// INVALID_ARGUMENT when the theory has no such parameter (the message lists them). Does not check the value.
+absl::Status SetTheoryParameter(const std::string& name, double value, v1::Target* target);
+
+}  // namespace haarflow

@@ -1,0 +1,256 @@
+#include "core/train/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_format.h"
+#include "core/base/status.h"
+#include "core/exact/estimate.h"
+#include "core/exact/metropolis.h"
+#include "core/kernel/kernels.h"
+#include "core/train/target_samples.h"
+
+namespace haarflow {
+namespace {
+
+constexpr uint64_t kBatch = 1024;
+constexpr size_t kBins = 64;
+
+// Runs f(thread, first, n) on pieces of `samples`, `threads` at a time.
+template <class F>
+absl::Status InParallel(uint64_t samples, int threads, const F& f) {
+  std::vector<absl::Status> status(threads);
+  const auto work = [&](int t) {
+    for (uint64_t first = t * kBatch; first < samples && status[t].ok(); first += threads * kBatch) {
+      status[t] = f(first, std::min(kBatch, samples - first));
+    }
+  };
+  std::vector<std::thread> running;
+  for (int t = 1; t < threads; ++t) running.emplace_back(work, t);
+  work(0);
+  for (auto& thread : running) thread.join();
+  for (const auto& s : status) RETURN_IF_ERROR(s);
+  return absl::OkStatus();
+}
+
+// Calls visit(i, proposals, position) for proposals i = 0 .. samples - 1.
+template <class F>
+absl::Status DrawAll(const Model& model, const v1::Target& target, uint64_t samples, uint64_t seed, int threads,
+                     const F& visit) {
+  return InParallel(samples, threads, [&](uint64_t first, uint64_t n) -> absl::Status {
+    Proposals proposals;
+    std::vector<uint64_t> seeds(n, seed), index(n);
+    for (uint64_t i = 0; i < n; ++i) index[i] = first + i;
+    RETURN_IF_ERROR(model.Draw(target, seeds, index, &proposals));
+    for (uint64_t i = 0; i < n; ++i) visit(first + i, proposals, static_cast<int64_t>(i));
+    return absl::OkStatus();
+  });
+}
+
+// Jackknife error of statistic(values without one of kBins interleaved bins).
+template <class F>
+double Jackknife(const std::vector<double>& values, const F& statistic) {
+  std::vector<double> left_out;
+  for (size_t bin = 0; bin < kBins; ++bin) {
+    WeightStatistics rest;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (i % kBins != bin) rest.Add(values[i]);
+    }
+    left_out.push_back(statistic(rest));
+  }
+  double mean = 0, square = 0;
+  for (double v : left_out) mean += v / kBins;
+  for (double v : left_out) square += (v - mean) * (v - mean);
+  return std::sqrt(square * (kBins - 1) / kBins);
+}
+
+double EssError(const std::vector<double>& log_weight) {
+  return Jackknife(log_weight, [](const WeightStatistics& w) { return w.Ess(); });
+}
+
+std::string OddReason(const std::vector<double>& log_weight, const std::vector<double>& odd) {
+  const auto estimate = WeightedMean(odd, log_weight, 64);
+  if (!estimate.ok() || !(std::abs(estimate->mean) > 6 * estimate->error)) return "";
+  return absl::StrFormat("the mean of the sign of M is %.3f +- %.3f where symmetry makes it 0: a mode is missed",
+                         estimate->mean, estimate->error);
+}
+
+// What fields of the target say; returns a reason not to rely on the model, or an empty string.
+absl::StatusOr<std::string> JudgeFromTarget(const Model& model, uint64_t samples, uint64_t seed, int threads,
+                                            v1::ModelCard* card) {
+  const int64_t wanted = static_cast<int64_t>(std::min<uint64_t>(samples, 8192));
+  ASSIGN_OR_RETURN(const TargetSamples fields, DrawTargetSamples(model.target(), wanted, seed + 1, threads));
+  const uint64_t n = static_cast<uint64_t>(fields.n);
+  const int64_t size = model.field_size();
+  std::vector<double> minus_log_weight(n);
+  RETURN_IF_ERROR(InParallel(n, threads, [&](uint64_t first, uint64_t count) -> absl::Status {
+    Proposals p;
+    p.Resize(static_cast<int64_t>(count), size);
+    std::copy_n(fields.field.begin() + static_cast<int64_t>(first) * size, static_cast<int64_t>(count) * size,
+                p.field.begin());
+    RETURN_IF_ERROR(model.Density(model.target(), &p));
+    for (uint64_t i = 0; i < count; ++i) minus_log_weight[first + i] = -p.LogWeight(static_cast<int64_t>(i));
+    return absl::OkStatus();
+  }));
+  // E_p[w] and E_p[1/w] = 1/Z.
+  WeightStatistics inverse, direct;
+  double mean = 0;
+  for (double v : minus_log_weight) {
+    inverse.Add(v);
+    direct.Add(-v);
+    mean += -v / static_cast<double>(n);
+  }
+  card->set_forward_samples(n);
+  card->set_forward_log_z(-inverse.LogZ());
+  card->set_forward_log_z_error(Jackknife(minus_log_weight, [](const WeightStatistics& w) { return w.LogZ(); }));
+  card->set_forward_ess(std::exp(-inverse.LogZ() - direct.LogZ()));
+  card->set_mean_log_weight_target(mean);
+  const double missing = card->forward_log_z() - card->log_z();
+  const double error = std::hypot(card->forward_log_z_error(), card->log_z_error());
+  if (missing > 0.3 && missing > 5 * error) {
+    return absl::StrFormat("log Z from the model's proposals is %.3f +- %.3f short of log Z from fields of the target%s",
+                           missing, error,
+                           std::abs(missing - std::log(2)) < 0.2 ? " (log 2: one of two modes is missed)" : "");
+  }
+  if (card->forward_ess() < 0.1 * card->quality().ess()) {
+    return absl::StrFormat("the ESS on fields of the target, %.4f, is far below that on the model's own proposals, %.4f",
+                           card->forward_ess(), card->quality().ess());
+  }
+  return std::string();
+}
+
+// Targets over the intervals of a conditional model: the ends and between, in each direction.
+std::vector<v1::Target> ConditionalTargets(const v1::ModelSpec& spec, int points) {
+  std::vector<v1::Target> targets = {spec.target()};
+  for (const v1::Conditioning& c : spec.conditioning()) {
+    std::vector<v1::Target> product;
+    for (const v1::Target& target : targets) {
+      for (int i = 0; i < points; ++i) {
+        product.push_back(target);
+        // Exact at both ends.
+        const double value = i + 1 == points ? c.high() : c.low() + (c.high() - c.low()) * i / (points - 1);
+        (void)SetTheoryParameter(c.parameter(), value, &product.back());
+      }
+    }
+    targets = std::move(product);
+  }
+  return targets;
+}
+
+absl::Status EvaluateConditional(const Model& model, uint64_t samples, uint64_t seed, int threads,
+                                 v1::ModelCard* card) {
+  const int points = model.spec().conditioning_size() == 1 ? 9 : 4;
+  for (const v1::Target& target : ConditionalTargets(model.spec(), points)) {
+    ASSIGN_OR_RETURN(const std::vector<double> log_weight, DrawLogWeights(model, target, samples, seed, threads));
+    PartitionEstimator partition;
+    for (double w : log_weight) partition.Add(w);
+    v1::ConditionalQuality& quality = *card->add_conditional();
+    *quality.mutable_target() = target;
+    quality.set_ess(partition.weights().Ess());
+    quality.set_ess_error(EssError(log_weight));
+    quality.set_log_z(partition.LogZ());
+    quality.set_log_z_error(partition.LogZError());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1::Target& target, uint64_t samples,
+                                                   uint64_t seed, int threads) {
+  std::vector<double> log_weight(samples);
+  RETURN_IF_ERROR(DrawAll(model, target, samples, seed, threads, [&](uint64_t i, const Proposals& p, int64_t at) {
+    log_weight[i] = p.LogWeight(at);
+  }));
+  return log_weight;
+}
+
+absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
+                                            uint64_t seed, int threads) {
+  ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));
+  const bool scalar = spec.target().has_phi4();
+  std::vector<double> log_weight(samples), odd(scalar ? samples : 0);
+  const int64_t volume = model->lattice().volume();
+  RETURN_IF_ERROR(DrawAll(*model, spec.target(), samples, seed, threads,
+                          [&](uint64_t i, const Proposals& p, int64_t at) {
+                            log_weight[i] = p.LogWeight(at);
+                            if (!scalar) return;
+                            double m = 0;
+                            for (int64_t x = 0; x < volume; ++x) m += p.Field(at)[x];
+                            odd[i] = m > 0 ? 1 : -1;
+                          }));
+  MetropolisChain chain(seed, 0, 0);
+  PartitionEstimator partition;
+  for (double w : log_weight) {
+    chain.Look(w);
+    partition.Add(w);
+  }
+  v1::ModelCard card;
+  *card.mutable_quality() = chain.Statistics().quality();
+  card.mutable_quality()->set_ess_error(EssError(log_weight));
+  card.set_log_z(partition.LogZ());
+  card.set_log_z_error(partition.LogZError());
+  card.set_mean_log_weight(partition.MeanLogWeight());
+  card.set_mean_log_weight_error(partition.MeanLogWeightError());
+  card.set_parameters(model->parameters());
+  card.set_code_version(HAARFLOW_VERSION);
+  card.set_device(model->numerics_class());
+  card.set_steps(static_cast<uint32_t>(model->steps()));
+  if (!scalar) return card;
+  std::string reason = OddReason(log_weight, odd);
+  ASSIGN_OR_RETURN(const std::string judged, JudgeFromTarget(*model, samples, seed, threads, &card));
+  if (reason.empty()) reason = judged;
+  card.set_unreliable_reason(reason);
+  if (spec.conditioning_size() > 0) RETURN_IF_ERROR(EvaluateConditional(*model, samples, seed, threads, &card));
+  return card;
+}
+
+absl::StatusOr<IntegrationCertificate> CertifyIntegration(const v1::ModelSpec& spec, const TensorMap& weights,
+                                                          uint64_t seed, int threads) {
+  constexpr uint64_t kSamples = 2048;
+  std::vector<v1::Target> targets = {spec.target()};
+  if (spec.conditioning_size() > 0) {
+    for (v1::Target& target : ConditionalTargets(spec, 3)) targets.push_back(std::move(target));
+  }
+  const auto log_weights = [&](int32_t steps) -> absl::StatusOr<std::vector<std::vector<double>>> {
+    ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0, steps));
+    std::vector<std::vector<double>> all;
+    for (const v1::Target& target : targets) {
+      ASSIGN_OR_RETURN(all.emplace_back(), DrawLogWeights(*model, target, kSamples, seed, threads));
+    }
+    return all;
+  };
+  // Fourth order: four thirds more steps, a third of the error.
+  for (const int32_t steps : {4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256}) {
+    ASSIGN_OR_RETURN(const auto coarse, log_weights(steps));
+    ASSIGN_OR_RETURN(const auto fine, log_weights(2 * steps));
+    IntegrationCertificate certificate{.steps = steps};
+    bool good = true;
+    for (size_t t = 0; t < targets.size(); ++t) {
+      double mean = 0, square = 0;
+      for (uint64_t i = 0; i < kSamples; ++i) {
+        const double d = coarse[t][i] - fine[t][i];
+        mean += d / kSamples;
+        square += d * d / kSamples;
+      }
+      const double sigma = std::sqrt(std::max(0.0, square - mean * mean));
+      good = good && std::abs(mean) < kCertifiedLogWeightError && sigma < kCertifiedLogWeightError;
+      if (std::abs(mean) > std::abs(certificate.mean)) certificate.mean = mean;
+      certificate.sigma = std::max(certificate.sigma, sigma);
+    }
+    if (!good) continue;
+    WeightStatistics at_steps, at_double;
+    for (double w : coarse[0]) at_steps.Add(w);
+    for (double w : fine[0]) at_double.Add(w);
+    certificate.log_z_at_steps = at_steps.LogZ();
+    certificate.log_z_at_double_steps = at_double.LogZ();
+    return certificate;
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("model ", spec.name(), ": 256 Runge-Kutta steps do not bring the error of log w below ",
+                   kCertifiedLogWeightError, "; train with a larger kinetic_penalty, or with a smaller learning rate"));
+}
+
+}  // namespace haarflow

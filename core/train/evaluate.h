@@ -1,0 +1,44 @@
+// How good a trained model is: quality on fresh proposals, the certified error of integrated densities, and what fields
+// of the target say that the model's own proposals cannot.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/model/model.h"
+#include "core/model/safetensors.h"
+#include "haarflow/v1/model.pb.h"
+
+namespace haarflow {
+
+// log w of proposals 0 .. samples - 1 of one seed, for a target that the model serves.
+absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1::Target& target, uint64_t samples,
+                                                   uint64_t seed, int threads);
+
+// The card of a model: ESS with a jackknife error, log Z, acceptance of a Metropolis chain, on `samples` fresh proposals
+// of the served map. For scalars also forward ESS and log Z from fields of the target by the cluster sampler, and
+// unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0. Conditional models:
+// quality at points over their intervals.
+absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
+                                            uint64_t seed, int threads);
+
+// Error of log w that is certified for what is served: mean and standard deviation below this. The statistical error of
+// log Z of a good model falls below 1e-3 at some 10^4 proposals already.
+constexpr double kCertifiedLogWeightError = 1e-4;
+
+struct IntegrationCertificate {
+  int32_t steps = 0;
+  // Of log w at `steps` minus log w at twice as many, on the same noise; of conditional models the largest over their
+  // intervals.
+  double mean = 0;
+  double sigma = 0;
+  double log_z_at_steps = 0;
+  double log_z_at_double_steps = 0;
+};
+// The smallest number of Runge-Kutta steps of a series that meets kCertifiedLogWeightError. FAILED_PRECONDITION when 256
+// steps do not: the flow is too stiff to be served.
+absl::StatusOr<IntegrationCertificate> CertifyIntegration(const v1::ModelSpec& spec, const TensorMap& weights,
+                                                          uint64_t seed, int threads);
+
+}  // namespace haarflow

@@ -1,0 +1,2 @@
+haarflow_test(scalar_flow_test SOURCES scalar_flow_test.cc DEPS haarflow_model haarflow_exact haarflow_reference)
+haarflow_test(scalar_gradient_test SOURCES scalar_gradient_test.cc DEPS haarflow_train haarflow_reference)

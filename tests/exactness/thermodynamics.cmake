@@ -1,0 +1,2 @@
+haarflow_test(thermodynamics_test SOURCES thermodynamics_test.cc DEPS haarflow_exact haarflow_observable LABELS exactness)
+haarflow_test(missed_mode_test SOURCES missed_mode_test.cc DEPS haarflow_exact LABELS exactness)
