@@ -51,21 +51,38 @@ absl::Status CheckPhi4Couplings(const std::string& who, int dims, const Phi4Coup
   return absl::OkStatus();
 }
 
+namespace {
+
+// sum_x phi_x phi_{x+mu} over one component, mu the direction of `axis`: rows of `stride` sites, `extent` of them
+// around.
+double NeighbourProducts(int64_t volume, int64_t extent, int64_t stride, const double* phi) {
+  double sum = 0;
+  for (int64_t block = 0; block < volume; block += extent * stride) {
+    const double* first = phi + block;
+    const double* last = first + (extent - 1) * stride;
+    for (int64_t i = 0; i < (extent - 1) * stride; ++i) sum += first[i] * first[i + stride];
+    for (int64_t i = 0; i < stride; ++i) sum += last[i] * first[i];
+  }
+  return sum;
+}
+
+}  // namespace
+
 Phi4Sums Phi4SumsOf(const Lattice& lattice, int components, const double* field) {
   const int64_t volume = lattice.volume();
   Phi4Sums sums;
   for (int64_t x = 0; x < volume; ++x) {
-    double square = 0, neighbours = 0;
-    for (int c = 0; c < components; ++c) {
-      const double* phi = field + c * volume;
-      double ahead = 0;
-      for (int mu = 0; mu < lattice.dims(); ++mu) ahead += phi[lattice.Shift(x, mu, 1)];
-      neighbours += phi[x] * ahead;
-      square += phi[x] * phi[x];
-    }
-    sums.neighbours += neighbours;
+    double square = 0;
+    for (int c = 0; c < components; ++c) square += field[c * volume + x] * field[c * volume + x];
     sums.squares += square;
     sums.quartics += square * square;
+  }
+  for (int c = 0; c < components; ++c) {
+    int64_t stride = volume;
+    for (const int64_t extent : lattice.shape()) {
+      stride /= extent;
+      sums.neighbours += NeighbourProducts(volume, extent, stride, field + c * volume);
+    }
   }
   return sums;
 }

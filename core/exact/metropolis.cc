@@ -74,6 +74,8 @@ absl::Status CheckOpenState(const v1::ChainToken& token) {
 // The sums obey max <= log sum w <= max + log n, and the same for squares, up to rounding.
 absl::Status CheckWeightSums(const v1::ChainToken& token) {
   const uint64_t finite = FiniteWeights(token);
+  // Roundings of a mean of signs stay far below this.
+  if (!(std::abs(token.odd_mean()) <= 1 + 1e-6)) return Contradiction("odd_mean is not in [-1, 1]");
   const double max = token.max_log_weight();
   if (finite == 0) {
     constexpr double kNone = -std::numeric_limits<double>::infinity();
@@ -205,7 +207,8 @@ WeightStatistics::Sums WeightSumsOf(const v1::ChainToken& token) {
           .log_sum = token.log_sum_weights(),
           .log_sum_squared = token.log_sum_squared_weights(),
           .max = token.max_log_weight(),
-          .sum_log = token.sum_log_weights()};
+          .sum_log = token.sum_log_weights(),
+          .odd_mean = token.odd_mean()};
 }
 
 void SaveWeightSums(const WeightStatistics::Sums& sums, v1::ChainToken* token) {
@@ -215,6 +218,7 @@ void SaveWeightSums(const WeightStatistics::Sums& sums, v1::ChainToken* token) {
   token->set_log_sum_squared_weights(sums.log_sum_squared);
   token->set_max_log_weight(sums.max);
   token->set_sum_log_weights(sums.sum_log);
+  token->set_odd_mean(sums.odd_mean);
 }
 
 std::string SerializeToken(const v1::ChainToken& token) {

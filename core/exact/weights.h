@@ -22,7 +22,7 @@ class WeightStatistics {
     double max = -std::numeric_limits<double>::infinity();              // largest log w
     double sum_log = 0;                                                 // sum of finite log w
     double sum_squared_log = 0;                                         // sum of their squares (0 after a resume)
-    double odd_mean = 0;                                                // sum w s / sum w (0 after a resume)
+    double odd_mean = 0;                                                // sum w s / sum w
   };
 
   WeightStatistics() = default;

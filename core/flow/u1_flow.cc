@@ -4,7 +4,7 @@
 
 namespace haarflow {
 
-TorchU1Flow::TorchU1Flow(const U1FlowPlan& plan) : layout_(plan), plaquettes_(plan.plaquettes) {
+TorchU1Flow::TorchU1Flow(const U1FlowPlan& plan) : layout_(U1ParameterLayout(plan)), plaquettes_(plan.plaquettes) {
   size_t first_weight = 0;
   for (const U1LayerPlan& l : plan.layers) {
     std::vector<SparseConvolution> network;
@@ -22,7 +22,7 @@ void TorchU1Flow::SetWeights(absl::Span<const double> parameters) {
   for (const ParameterBlock& block : layout_.blocks()) {
     const at::Tensor values =
         at::tensor(at::ArrayRef<double>(parameters.data() + block.offset, block.size), at::kDouble);
-    weights_.push_back(values.view(block.shape).to(block.double_network ? at::kDouble : at::kFloat));
+    weights_.push_back(values.view(block.shape).to(block.float64 ? at::kDouble : at::kFloat));
   }
 }
 

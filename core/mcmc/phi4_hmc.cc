@@ -57,36 +57,26 @@ absl::StatusOr<Phi4Leapfrog> Phi4Leapfrog::Create(const Lattice& lattice, const 
 }
 
 Phi4Leapfrog::Phi4Leapfrog(const Lattice& lattice, const Phi4Couplings& couplings, double fourier_m2)
-    : tile_(lattice, couplings), hartley_(lattice) {
+    : tile_(lattice, couplings) {
   if (fourier_m2 == 0) return;
+  hartley_.emplace(lattice);
   // khat^2 / 2 + m2 / 2 = dims + m2 / 2 - sum_mu cos k_mu.
   const Phi4Couplings unit = {.components = 1, .hop = 1, .quadratic = lattice.dims() + 0.5 * fourier_m2, .quartic = 0};
   for (const double l : Phi4Spectrum(lattice, unit)) {
-    mass_.push_back(2 * couplings.hop * l);
-    inverse_mass_.push_back(1 / mass_.back());
-    root_mass_.push_back(std::sqrt(mass_.back()));
+    const double mass = 2 * couplings.hop * l;
+    inverse_mass_.push_back(1 / mass);
+    root_mass_.push_back(std::sqrt(mass));
   }
 }
 
-void Phi4Leapfrog::Filter(const std::vector<double>& factor, ChainRow* field, ChainRow* scratch) const {
-  const int components = tile_.couplings().components;
-  hartley_.Apply(components, field, scratch);
-  for (int a = 0; a < components; ++a) {
-    ChainRow* row = field + a * lattice().volume();
-    for (const double f : factor) {
-      for (double& x : row->chain) x *= f;
-      ++row;
-    }
-  }
-  hartley_.Apply(components, field, scratch);
+void Phi4Leapfrog::Filter(const std::vector<double>& factor, ChainRows* rows) const {
+  ChainRows scratch(hartley_->scratch_rows());
+  hartley_->Filter(factor, tile_.couplings().components, rows->data(), scratch.data());
 }
 
 ChainRow Phi4Leapfrog::KineticEnergy(const ChainRows& momenta) const {
   ChainRows velocity = momenta;
-  if (!mass_.empty()) {
-    ChainRows scratch(rows());
-    Filter(inverse_mass_, velocity.data(), scratch.data());
-  }
+  if (hartley_) Filter(inverse_mass_, &velocity);
   ChainRow energy = {};
   for (int64_t i = 0; i < rows(); ++i) {
     for (int c = 0; c < kTile; ++c) energy.chain[c] += 0.5 * momenta[i].chain[c] * velocity[i].chain[c];
@@ -95,20 +85,17 @@ ChainRow Phi4Leapfrog::KineticEnergy(const ChainRows& momenta) const {
 }
 
 void Phi4Leapfrog::Colour(ChainRows* normal) const {
-  if (mass_.empty()) return;
-  ChainRows scratch(rows());
-  Filter(root_mass_, normal->data(), scratch.data());
+  if (hartley_) Filter(root_mass_, normal);
 }
 
 void Phi4Leapfrog::Integrate(int steps, double step_size, ChainRows* field, ChainRows* momenta) const {
-  ChainRows velocity, scratch;
-  if (!mass_.empty()) scratch.resize(rows());
+  ChainRows velocity;
   tile_.Kick(0.5 * step_size, field->data(), momenta->data());
   for (int step = 0; step < steps; ++step) {
     const ChainRows* v = momenta;
-    if (!mass_.empty()) {
+    if (hartley_) {
       velocity = *momenta;
-      Filter(inverse_mass_, velocity.data(), scratch.data());
+      Filter(inverse_mass_, &velocity);
       v = &velocity;
     }
     for (int64_t i = 0; i < rows(); ++i) {

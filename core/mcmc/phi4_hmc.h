@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,14 +38,14 @@ class Phi4Leapfrog {
 
  private:
   Phi4Leapfrog(const Lattice& lattice, const Phi4Couplings& couplings, double fourier_m2);
-  // field <- H diag(factor) H field, H the Hartley transform.
-  void Filter(const std::vector<double>& factor, ChainRow* field, ChainRow* scratch) const;
+  // rows <- H diag(factor) H rows, H the Hartley transform.
+  void Filter(const std::vector<double>& factor, ChainRows* rows) const;
 
   Phi4Tile tile_;
-  HartleyTransform hartley_;
-  std::vector<double> mass_;          // A_k, [volume]; empty for A = 1
-  std::vector<double> inverse_mass_;  // 1 / A_k
-  std::vector<double> root_mass_;     // sqrt(A_k)
+  // With Fourier acceleration, else empty:
+  std::optional<HartleyTransform> hartley_;
+  std::vector<double> inverse_mass_;  // 1 / A_k, [volume]
+  std::vector<double> root_mass_;     // sqrt(A_k), [volume]
 };
 
 struct Phi4HmcOptions {

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numbers>
 #include <utility>
 
 #include "core/kernel/cpu/isa.h"
+#include "core/kernel/cpu/scalar_isa.h"
+#include "core/kernel/scalar_store.h"
 
 // Resolvers of clones run before a sanitizer's runtime is ready.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
@@ -214,25 +217,6 @@ HF_CLONES void ProposalClones(uint64_t seed, NoisePurpose purpose, uint64_t firs
   }
 }
 
-// One axis of the transform: lines of `extent` rows, `stride` apart.
-HF_CLONES void CasLines(int64_t blocks, int64_t extent, int64_t stride, const double* cas, const ChainRow* in,
-                        ChainRow* out) {
-  for (int64_t block = 0; block < blocks; ++block) {
-    for (int64_t line = 0; line < stride; ++line) {
-      const int64_t base = block * extent * stride + line;
-      for (int64_t k = 0; k < extent; ++k) {
-        double sum[kTile] = {};
-        for (int64_t x = 0; x < extent; ++x) {
-          const double factor = cas[k * extent + x];
-          const ChainRow& row = in[base + x * stride];
-          for (int c = 0; c < kTile; ++c) sum[c] += factor * row.chain[c];
-        }
-        for (int c = 0; c < kTile; ++c) out[base + k * stride].chain[c] = sum[c];
-      }
-    }
-  }
-}
-
 constexpr int32_t kLog = 1;
 constexpr int32_t kSin = 2;
 constexpr int32_t kCos = 3;
@@ -278,31 +262,36 @@ void Phi4Tile::Bonds(int64_t first, int64_t sites, const ChainRow* spin, const C
   BondRows({lattice_.volume(), lattice_.dims(), neighbour_.data()}, couplings_.hop, first, sites, spin, log_u, bond);
 }
 
-HartleyTransform::HartleyTransform(const Lattice& lattice) : lattice_(lattice) {
-  for (const int64_t extent : lattice.shape()) {
-    std::vector<double> cas;
-    for (int64_t k = 0; k < extent; ++k) {
-      for (int64_t x = 0; x < extent; ++x) {
-        const double angle = 2 * pi * static_cast<double>(k * x % extent) / static_cast<double>(extent);
-        cas.push_back((std::cos(angle) + std::sin(angle)) / std::sqrt(static_cast<double>(extent)));
-      }
-    }
-    cas_.push_back(std::move(cas));
-  }
+HartleyTransform::HartleyTransform(const Lattice& lattice)
+    : volume_(lattice.volume()), kernels_(kernel::ScalarKernelsFor(kernel::BestInstructionSet())) {
+  // The kernels' tables of a lattice are those of a flow without layers.
+  const std::vector<double> sigma(lattice.volume(), 1.0);
+  hf_scalar_flow flow = {};
+  flow.dims = lattice.dims();
+  std::copy(lattice.shape().begin(), lattice.shape().end(), flow.shape);
+  flow.components = 1;
+  flow.prior = {1, sigma.data()};
+  auto store = std::make_shared<kernel::ScalarFlowStore>();
+  if (!store->Copy(flow).empty()) std::abort();  // the store takes every lattice
+  store_ = std::move(store);
 }
 
-void HartleyTransform::Apply(int components, ChainRow* field, ChainRow* scratch) const {
-  const int64_t rows = components * lattice_.volume();
-  int64_t stride = lattice_.volume();
-  ChainRow* in = field;
-  ChainRow* out = scratch;
-  for (int axis = 0; axis < lattice_.dims(); ++axis) {
-    const int64_t extent = lattice_.shape()[axis];
-    stride /= extent;
-    CasLines(rows / (extent * stride), extent, stride, cas_[axis].data(), in, out);
-    std::swap(in, out);
+int64_t HartleyTransform::scratch_rows() const { return 2 * store_->max_extent(); }
+
+void HartleyTransform::Filter(const std::vector<double>& factor, int components, ChainRow* field,
+                              ChainRow* scratch) const {
+  kernel::ScalarGeometry geometry = store_->flow().geometry;
+  geometry.components = components;
+  kernels_->cas_tile(geometry, field->chain, scratch->chain);
+  ChainRow* row = field;
+  for (int a = 0; a < components; ++a) {
+    for (const double f : factor) {
+      const double g = f / static_cast<double>(volume_);
+      for (double& x : row->chain) x *= g;
+      ++row;
+    }
   }
-  if (in != field) std::copy(in, in + rows, field);
+  kernels_->cas_tile(geometry, field->chain, scratch->chain);
 }
 
 void UniformRows(uint64_t seed, NoisePurpose purpose, uint64_t first, uint32_t dof, uint32_t step, int64_t n,

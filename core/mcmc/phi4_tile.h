@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/action/phi4.h"
@@ -10,6 +11,11 @@
 #include "core/mcmc/hmc.h"
 
 namespace haarflow {
+
+namespace kernel {
+struct ScalarKernels;
+class ScalarFlowStore;
+}  // namespace kernel
 
 // The action's couplings and the neighbours of every site. Const member functions are thread-safe.
 class Phi4Tile {
@@ -42,17 +48,19 @@ class Phi4Tile {
   std::vector<int32_t> neighbour_;  // [site][mu: ahead, then behind]
 };
 
-// The Hartley transform of every axis, out_k = L^(-1/2) sum_x cas(2 pi k x / L) in_x, cas = cos + sin: orthonormal, its
-// own inverse, diagonalises what is invariant under translations and reflections. Of `components` tile fields, in
-// place; `scratch` has their size.
+// Filters in momentum space by the kernels' cas (Hartley) transform of every axis, cas = cos + sin, which diagonalises
+// what is invariant under translations and reflections. Const member functions are thread-safe.
 class HartleyTransform {
  public:
   explicit HartleyTransform(const Lattice& lattice);
-  void Apply(int components, ChainRow* field, ChainRow* scratch) const;
+  // field <- H diag(factor) H field, H orthonormal, factor [volume] by momentum, for each of `components` tile fields.
+  void Filter(const std::vector<double>& factor, int components, ChainRow* field, ChainRow* scratch) const;
+  int64_t scratch_rows() const;
 
  private:
-  Lattice lattice_;
-  std::vector<std::vector<double>> cas_;  // [axis][k * L + x]
+  int64_t volume_;
+  const kernel::ScalarKernels* kernels_;
+  std::shared_ptr<const kernel::ScalarFlowStore> store_;
 };
 
 // Numbers of NoiseBlock at the names (chain first + c, dof + i, step) in row i, i < n. In (0, 1], from words (0, 1) and

@@ -51,6 +51,7 @@ constexpr std::array<Name, 11> kNames = {{{"phi_squared", Kind::kPhiSquared},
 // coordinate.
 struct Wave {
   int axis;
+  int64_t stride;
   std::vector<double> cosine, sine;
 };
 
@@ -84,9 +85,11 @@ class ScalarObservables : public TheoryObservables {
 ScalarObservables::ScalarObservables(const Lattice& lattice, const Phi4Couplings& couplings)
     : lattice_(lattice), couplings_(couplings) {
   const int64_t largest = *std::max_element(lattice.shape().begin(), lattice.shape().end());
+  int64_t stride = lattice.volume();
   for (int axis = 0; axis < lattice.dims(); ++axis) {
+    stride /= lattice.shape()[axis];
     if (lattice.shape()[axis] != largest) continue;
-    Wave wave = {.axis = axis};
+    Wave wave = {.axis = axis, .stride = stride};
     for (int64_t x = 0; x < largest; ++x) {
       const double angle = 2 * pi * static_cast<double>(x) / static_cast<double>(largest);
       wave.cosine.push_back(std::cos(angle));
@@ -151,15 +154,17 @@ double ScalarObservables::TwoPoint(const std::vector<double>& slices, int64_t t)
 }
 
 double ScalarObservables::StructureFactorMin(const double* field) const {
-  const int64_t volume = lattice_.volume();
+  const int64_t volume = lattice_.volume(), extent = static_cast<int64_t>(waves_[0].cosine.size());
   double sum = 0;
   for (const Wave& wave : waves_) {
     for (int c = 0; c < couplings_.components; ++c) {
+      const double* phi = field + c * volume;
       double re = 0, im = 0;
-      for (int64_t x = 0; x < volume; ++x) {
-        const int64_t coordinate = lattice_.Coordinate(x, wave.axis);
-        re += field[c * volume + x] * wave.cosine[coordinate];
-        im += field[c * volume + x] * wave.sine[coordinate];
+      for (int64_t row = 0; row < volume / wave.stride; ++row) {  // sites of one coordinate along the axis
+        double slice = 0;
+        for (int64_t i = 0; i < wave.stride; ++i) slice += *phi++;
+        re += slice * wave.cosine[row % extent];
+        im += slice * wave.sine[row % extent];
       }
       sum += re * re + im * im;
     }

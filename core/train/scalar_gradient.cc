@@ -25,8 +25,8 @@ class ScalarGradient final : public TiledGradient {
       networks_.emplace_back();
       if (!layer.coupling.has_value()) continue;
       const ScalarCouplingPlan& c = *layer.coupling;
-      networks_.back().emplace(c.stages, static_cast<int32_t>(c.feature_begin.size()) - 1, c.double_network,
-                               layer.first_block);
+      const int32_t rows = static_cast<int32_t>(c.feature_begin.size()) - 1;
+      networks_.back().emplace(c.stages, rows / c.stages[0].rows_per_tap, c.double_network, layer.first_block);
     }
     for (int t = 0; t < threads; ++t) workers_.push_back(std::make_unique<ScalarWorker>(*this));
   }

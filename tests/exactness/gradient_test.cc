@@ -48,7 +48,7 @@ TEST(Gradients, FusedKernelsAgreeWithAutomaticDifferentiation) {
         options.activation = activation;
         options.masks = path ? testing::StaggeredMasks() : testing::StripeMasks();
         const FlowAndWeights setup = MakeFlow(options);
-        const TrainingBatch batch{5, 100, 32, 1.7, path};
+        const TrainingBatch batch{5, 100, 32, {1.7}, path};
         std::vector<double> fused, reference;
         BatchResult fused_result, reference_result;
         ASSERT_TRUE((*MakeU1Gradient(setup.plan, 2))->Evaluate(setup.parameters, batch, &fused, &fused_result).ok());
@@ -72,7 +72,7 @@ TEST(Gradients, FusedReparameterisationGradientIsTheDerivativeOfTheLoss) {
   options.layers = 4;
   FlowAndWeights setup = MakeFlow(options);
   const auto source = *MakeU1Gradient(setup.plan, 1);
-  const TrainingBatch batch{5, 0, 64, 1.7, false};
+  const TrainingBatch batch{5, 0, 64, {1.7}, false};
   std::vector<double> gradient, unused;
   BatchResult result;
   const auto loss = [&](const std::vector<double>& p) {
@@ -97,8 +97,8 @@ TEST(Gradients, PathAndReparameterisationAgreeInTheMean) {
   const auto source = *MakeU1Gradient(setup.plan, 2);
   std::vector<double> plain, path;
   BatchResult result;
-  ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, 1.7, false}, &plain, &result).ok());
-  ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, 1.7, true}, &path, &result).ok());
+  ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, {1.7}, false}, &plain, &result).ok());
+  ASSERT_TRUE(source->Evaluate(setup.parameters, {5, 0, 1 << 16, {1.7}, true}, &path, &result).ok());
   EXPECT_LT(RelativeDifference(path, plain),
             0.1);  // their difference is the mean of the score, whose expectation vanishes
   EXPECT_GT(RelativeDifference(path, plain), 1e-6);

@@ -1,2 +1,5 @@
-haarflow_test(scalar_flow_test SOURCES scalar_flow_test.cc DEPS haarflow_model haarflow_exact haarflow_reference)
-haarflow_test(scalar_gradient_test SOURCES scalar_gradient_test.cc DEPS haarflow_train haarflow_reference)
+haarflow_test(scalar_flow_test SOURCES scalar_flow_test.cc DEPS haarflow_model haarflow_exact haarflow_reference LABELS exactness)
+haarflow_test(scalar_gradient_test SOURCES scalar_gradient_test.cc DEPS haarflow_train haarflow_reference LABELS exactness)
+haarflow_test(scalar_trainer_test SOURCES scalar_trainer_test.cc DEPS haarflow_train haarflow_reference LABELS exactness TIMEOUT 900)
+haarflow_test(line_map_test SOURCES line_map_test.cc DEPS haarflow_kernel LABELS exactness)
+haarflow_test(scalar_coupling_test SOURCES scalar_coupling_test.cc DEPS haarflow_plan haarflow_kernel LABELS exactness TIMEOUT 600)

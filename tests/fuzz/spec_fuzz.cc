@@ -1,4 +1,4 @@
-// Text that parses is a valid spec, and its target has a name.
+// Text that parses is a valid spec; its target has a name, fields of a size, and parameters; it is served.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -10,5 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!spec.ok()) return 0;
   if (!haarflow::ValidateTarget(spec->target()).ok()) std::abort();
   if (haarflow::CanonicalTarget(spec->target()).empty()) std::abort();
+  if (haarflow::FieldSize(spec->target()) < 2 || haarflow::TheoryParameters(spec->target()).empty()) std::abort();
+  if (!haarflow::ServesTarget(*spec, spec->target())) std::abort();
   return 0;
 }

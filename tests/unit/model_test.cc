@@ -19,7 +19,7 @@ class ModelTest : public ::testing::Test {
     options.layers = 1;
     options.float64 = false;
     spec_ = *ParseSpec(testing::SpecText(options));
-    const ParameterLayout layout(*PlanU1Flow(spec_));
+    const ParameterLayout layout = U1ParameterLayout(*PlanU1Flow(spec_));
     weights_ = testing::ToTensors(layout, testing::RandomParameters(layout, 1.0));
   }
   void ExpectRefused(const std::string& reason) {

@@ -1,3 +1,4 @@
 haarflow_test(phi4_action_test SOURCES phi4_action_test.cc DEPS haarflow_action haarflow_reference LABELS unit)
 haarflow_test(phi4_target_test SOURCES phi4_target_test.cc DEPS haarflow_action LABELS unit)
 haarflow_test(phi4_observable_test SOURCES phi4_observable_test.cc DEPS haarflow_observable haarflow_reference LABELS unit)
+haarflow_test(phi4_sampler_test SOURCES phi4_sampler_test.cc DEPS haarflow_mcmc haarflow_reference LABELS unit)

@@ -196,7 +196,7 @@ TEST(ValidateSpecTest, LayersAreChecked) {
       {"layers[1].kind", [](S* s) { s->add_layers(); }},
       {"u1_coupling_stack.layers is 0", [](S* s) { Stack(s)->set_layers(0); }},
       {"u1_coupling_stack.layers is 1025", [](S* s) { Stack(s)->set_layers(1025); }},
-      {"layers[4].u1_coupling_stack.layers brings the total to 4100",
+      {"layers[4] brings the total to 4100",
        [](S* s) {
          Stack(s)->set_layers(820);
          for (int i = 0; i < 4; ++i) *s->add_layers() = s->layers(0);

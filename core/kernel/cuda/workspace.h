@@ -4,49 +4,37 @@
 #include <cstring>
 #include <vector>
 
-#include "core/kernel/cuda/runtime.h"
-#include "core/kernel/cuda/u1_tables.h"
+#include "core/kernel/cuda/network_tables.h"
+#include "core/kernel/cuda/program.h"
 
 namespace haarflow::isa_cuda {
 
-constexpr int64_t kLanes = 128;  // batches are padded to this many configurations
-
-inline int64_t PadBatch(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
-
-// Device addresses for a sub-batch of `batch` configurations (a multiple of kLanes); rows are `batch` apart.
-struct Buffers {
-  double* links;     // [links][batch]
-  void* network[2];  // features in [1], then stages alternate from [0]
-  double* sums;      // [rows to sum][batch]
-  double* log_det;   // [batch]
-  uint64_t* names;   // seeds [batch], indices [batch], then beta
-  double* results;   // fields [batch][links], log q [batch], action [batch]
-  double* beta(int64_t batch) const { return reinterpret_cast<double*>(names + 2 * batch); }
-};
-
 class Workspace {
  public:
-  // `capacity` is a multiple of kLanes. HF_NO_MEMORY leaves an object that is good for destruction only.
-  int32_t Create(const FlowTables& flow, int64_t capacity) {
+  // `capacity` is a multiple of sizes.lanes. HF_NO_MEMORY leaves an object that is good for destruction only.
+  int32_t Create(const BufferSizes& sizes, int64_t capacity) {
     capacity_ = capacity;
-    doubles_ = capacity * (flow.links + 2) + 1;
-    const int64_t sizes[] = {capacity * flow.links * 8,
-                             capacity * flow.buffer_bytes[0],
-                             capacity * flow.buffer_bytes[1],
-                             capacity * flow.sum_rows * 8,
+    doubles_ = capacity * (sizes.field + 2) + sizes.couplings;
+    const int64_t bytes[] = {capacity * sizes.columns * 8,
+                             capacity * sizes.network[0],
+                             capacity * sizes.network[1],
+                             capacity * sizes.network[2],
+                             capacity * sizes.sums * 8,
                              capacity * 8,
-                             (2 * capacity + 1) * 8,
-                             doubles_ * 8};
-    int64_t offsets[std::size(sizes)], total = 0;
-    for (size_t i = 0; i < std::size(sizes); ++i) {
+                             (2 * capacity + sizes.couplings) * 8,
+                             doubles_ * 8,
+                             sizes.scratch};
+    int64_t offsets[std::size(bytes)], total = 0;
+    for (size_t i = 0; i < std::size(bytes); ++i) {
       offsets[i] = total;
-      total += (sizes[i] + kAlignment - 1) / kAlignment * kAlignment;
+      total += (bytes[i] + kAlignment - 1) / kAlignment * kAlignment;
     }
     HF_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     HF_CUDA(cudaMalloc(&device_, total));
     const auto at = [&](int i) { return static_cast<char*>(device_) + offsets[i]; };
     const auto numbers = [&](int i) { return reinterpret_cast<double*>(at(i)); };
-    buffers_ = {numbers(0), {at(1), at(2)}, numbers(3), numbers(4), reinterpret_cast<uint64_t*>(at(5)), numbers(6)};
+    buffers_ = {numbers(0), {at(1), at(2), at(3)}, numbers(4), numbers(5), reinterpret_cast<uint64_t*>(at(6)),
+                numbers(7), at(8)};
     for (Staging& s : staging_) {
       HF_CUDA(cudaMallocHost(reinterpret_cast<void**>(&s.host), doubles_ * 8));
       HF_CUDA(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming));
@@ -75,8 +63,8 @@ class Workspace {
   cudaStream_t stream() const { return stream_; }
   const Buffers& buffers() const { return buffers_; }
 
-  // Pinned host memory of sub-batch k, [batch * (links + 2) + 1] doubles, and the event after which it holds results.
-  // Two, so that the host copies results of one sub-batch while the device computes the next.
+  // Pinned host memory of sub-batch k, for names or fields with the action's numbers, and for results; and the event
+  // after which it holds these. Two, so that the host copies results of one sub-batch while the device computes the next.
   struct Staging {
     double* host = nullptr;
     cudaEvent_t done = nullptr;

@@ -2,7 +2,8 @@
 //
 // Streams are lazy: copies and kernels run only when something waits for them, so that a missing wait, or pinned memory
 // reused too early, gives wrong results instead of luck. Faults can be injected: failing allocations, and an error of a
-// launch. Kernels run thread by thread, in descending order of blocks and threads: nothing may rely on an order.
+// launch. Kernels run thread by thread, in descending order of blocks and threads: nothing may rely on an order. There are
+// no barriers: kernels whose threads wait for each other run themselves for all threads (core/kernel/cuda/block.h).
 #pragma once
 
 #include <atomic>
@@ -17,12 +18,13 @@
 
 #define __global__
 #define __launch_bounds__(threads)
+#define __grid_constant__
 
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-inline thread_local dim3 blockIdx, threadIdx, blockDim;
+inline thread_local dim3 blockIdx, threadIdx, blockDim, gridDim;
 
 enum cudaError_t {
   cudaSuccess = 0,
@@ -49,7 +51,13 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
-enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+enum cudaDeviceAttr {
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrMultiProcessorCount
+};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
 namespace fake_cuda {
@@ -88,11 +96,17 @@ struct Control {
   std::atomic<int> launch_error{0};                  // what launches answer
   std::atomic<int> wait_error{0};                    // what waits for events answer
   std::atomic<bool> capture_fails{false};
+  std::atomic<int> shared_bytes{227 << 10};  // what a block may have
   std::atomic<int> live{0};  // allocations, streams, events and graphs not yet freed
   std::atomic<int> graph_launches{0};
   std::atomic<int> kernel_launches{0};
 };
 inline Control control;
+
+// Dynamic shared memory of the block that runs, of the very size that the launch asks for, NaN at first.
+inline thread_local void* shared_memory = nullptr;
+constexpr size_t kSharedWithoutAsking = 48 << 10;
+inline thread_local size_t shared_asked = kSharedWithoutAsking;
 
 inline cudaError_t Allocate(void** p, size_t bytes) {
   if (bytes > control.largest_allocation) return cudaErrorMemoryAllocation;
@@ -135,7 +149,21 @@ inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess;
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor:
+      return *value = 9, cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      return *value = fake_cuda::control.shared_bytes, cudaSuccess;
+    case cudaDevAttrMultiProcessorCount:
+      return *value = 2, cudaSuccess;
+    default:
+      return *value = 0, cudaSuccess;
+  }
+}
+template <class... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
+  if (bytes > fake_cuda::control.shared_bytes) return cudaErrorInvalidValue;
+  fake_cuda::shared_asked = static_cast<size_t>(bytes);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) { return *free = *total = size_t{1} << 30, cudaSuccess; }
@@ -234,10 +262,19 @@ template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   if (const int error = fake_cuda::control.launch_error; error != 0) return static_cast<cudaError_t>(error);
+  if (config->dynamicSmemBytes > fake_cuda::shared_asked || config->blockDim.x * config->blockDim.y > 1024) {
+    return cudaErrorInvalidValue;
+  }
+  fake_cuda::shared_asked = fake_cuda::kSharedWithoutAsking;
   ++fake_cuda::control.kernel_launches;
-  fake_cuda::Submit(config->stream, [=, grid = config->gridDim, block = config->blockDim] {
+  fake_cuda::Submit(config->stream, [=, grid = config->gridDim, block = config->blockDim,
+                                     shared = config->dynamicSmemBytes] {
     blockDim = block;
+    gridDim = grid;
+    const std::unique_ptr<char[]> memory(new char[shared]);
+    fake_cuda::shared_memory = memory.get();
     for (unsigned b = grid.x; b-- > 0;) {
+      std::memset(memory.get(), 0xFF, shared);
       for (unsigned y = block.y; y-- > 0;) {
         for (unsigned x = block.x; x-- > 0;) {
           blockIdx = dim3(b);
