@@ -35,6 +35,9 @@ absl::Status CheckOptions(const Lattice& lattice, const Phi4Couplings& couplings
   if (!(options.step_size > 0 && std::isfinite(options.step_size))) {
     return absl::InvalidArgumentError(absl::StrCat("HMC: step_size is ", options.step_size, "; it must be positive"));
   }
+  if (!(options.jitter >= 0 && options.jitter < 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("HMC: jitter is ", options.jitter, "; it must be in [0, 1)"));
+  }
   if (!(options.start_width >= 0 && std::isfinite(options.start_width))) {
     return absl::InvalidArgumentError(
         absl::StrCat("HMC: start_width is ", options.start_width, "; it must not be negative"));
@@ -131,7 +134,7 @@ Phi4Hmc::Phi4Hmc(Phi4Leapfrog leapfrog, const Phi4HmcOptions& options)
   }
 }
 
-void Phi4Hmc::TrajectoryOf(int tile) {
+void Phi4Hmc::TrajectoryOf(int tile, double step_size) {
   ChainRows& field = field_[tile];
   const uint64_t first = static_cast<uint64_t>(tile) * kTile;
   NormalRows(options_.seed, NoisePurpose::kMomenta, first, trajectory_, leapfrog_.rows(), momenta_.data(),
@@ -143,7 +146,7 @@ void Phi4Hmc::TrajectoryOf(int tile) {
   leapfrog_.Colour(&momenta_);
   before_ = field;
   const ChainRow action = leapfrog_.Action(field);
-  leapfrog_.Integrate(options_.steps, options_.step_size, &field, &momenta_);
+  leapfrog_.Integrate(options_.steps, step_size, &field, &momenta_);
   const ChainRow new_action = leapfrog_.Action(field);
   const ChainRow new_kinetic = leapfrog_.KineticEnergy(momenta_);
   bool keep[kTile];
@@ -164,7 +167,9 @@ void Phi4Hmc::TrajectoryOf(int tile) {
 }
 
 void Phi4Hmc::Trajectory() {
-  for (int tile = 0; tile < static_cast<int>(field_.size()); ++tile) TrajectoryOf(tile);
+  const double u = UniformNoise(options_.seed, NoisePurpose::kMomenta, kMaxSampleIndex, 0, trajectory_);
+  const double step_size = options_.step_size * (1 + options_.jitter * (2 * u - 1));
+  for (int tile = 0; tile < static_cast<int>(field_.size()); ++tile) TrajectoryOf(tile, step_size);
   ++trajectory_;
 }
 

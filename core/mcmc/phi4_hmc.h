@@ -55,14 +55,17 @@ struct Phi4HmcOptions {
   double step_size = 0.1;  // sets the acceptance: the energy error grows with its square
   double fourier_m2 =
       0;  // > 0: Fourier acceleration; about 1 / xi^2. Then steps x step_size of about 1 to pi / 2 is right
+  // Every trajectory's step is step_size times a number uniform in 1 +- jitter, the same for all chains: modes whose
+  // period divides a fixed trajectory length would never move (Mackenzie, Phys. Lett. B 226 (1989) 369).
+  double jitter = 0.2;
   double start_width = 1;  // the start: every number uniform in (-start_width, start_width); 0: the zero field
 };
 
 // Not thread-safe; one object per thread.
 class Phi4Hmc {
  public:
-  // INVALID_ARGUMENT names what is wrong: chains 1..65536, steps >= 1, step_size > 0 and start_width >= 0, finite, at
-  // most 2^27 numbers in all chains, and what Phi4Leapfrog asks.
+  // INVALID_ARGUMENT names what is wrong: chains 1..65536, steps >= 1, step_size > 0, 0 <= jitter < 1 and start_width
+  // >= 0, finite, at most 2^27 numbers in all chains, and what Phi4Leapfrog asks.
   static absl::StatusOr<Phi4Hmc> Create(const Lattice& lattice, const Phi4Couplings& couplings,
                                         const Phi4HmcOptions& options);
 
@@ -88,7 +91,7 @@ class Phi4Hmc {
 
  private:
   Phi4Hmc(Phi4Leapfrog leapfrog, const Phi4HmcOptions& options);
-  void TrajectoryOf(int tile);
+  void TrajectoryOf(int tile, double step_size);
 
   Phi4Leapfrog leapfrog_;
   Phi4HmcOptions options_;

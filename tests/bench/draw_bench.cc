@@ -98,7 +98,7 @@ void Training(benchmark::State& state, const Loaded& loaded, GradientSource* sou
   BatchResult result;
   uint64_t next = 0;
   for (auto _ : state) {
-    if (!source->Evaluate(loaded.parameters, {1, next, n, 2.0, path}, &gradient, &result).ok())
+    if (!source->Evaluate(loaded.parameters, {1, next, n, {2.0}, path}, &gradient, &result).ok())
       state.SkipWithError("gradient failed");
     next += static_cast<uint64_t>(n);
   }

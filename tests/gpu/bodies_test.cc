@@ -92,8 +92,8 @@ TEST_P(Bodies, InvertsWhatTheCpuInverts) {
   const int64_t n = 130;
   const Drawn drawn = Draw(cpu_, cpu.get(), Names(n));
   std::vector<double> log_q(n), action(n), cpu_log_q(n), cpu_action(n);
-  ASSERT_EQ(cuda_.flow_density(cuda.get(), n, drawn.links.data(), kBeta, log_q.data(), action.data(), nullptr), HF_OK);
-  ASSERT_EQ(cpu_.flow_density(cpu.get(), n, drawn.links.data(), kBeta, cpu_log_q.data(), cpu_action.data(), nullptr),
+  ASSERT_EQ(cuda_.flow_density(cuda.get(), n, drawn.links.data(), &kBeta, log_q.data(), action.data(), nullptr), HF_OK);
+  ASSERT_EQ(cpu_.flow_density(cpu.get(), n, drawn.links.data(), &kBeta, cpu_log_q.data(), cpu_action.data(), nullptr),
             HF_OK);
   for (int64_t i = 0; i < n; ++i) {
     ASSERT_NEAR(log_q[i], cpu_log_q[i], 10 * tolerance_) << i;

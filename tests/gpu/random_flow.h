@@ -129,7 +129,7 @@ struct Drawn {
   Drawn(const hf_kernels& kernels, const void* flow, int32_t links_each, const std::vector<uint64_t>& seed,
         const std::vector<uint64_t>& index, double beta, int32_t* code, void* stream = nullptr)
       : links(seed.size() * links_each), log_q(seed.size()), action(seed.size()) {
-    *code = kernels.flow_draw(flow, static_cast<int64_t>(seed.size()), seed.data(), index.data(), beta, links.data(),
+    *code = kernels.flow_draw(flow, static_cast<int64_t>(seed.size()), seed.data(), index.data(), &beta, links.data(),
                               log_q.data(), action.data(), stream);
   }
 };

@@ -176,10 +176,11 @@ void Append(int64_t d, const PartialRow& partial, const std::vector<double>& ten
     for (int64_t middle = 0; middle < d; ++middle) {
       for (int64_t ud = 0; ud < span * span; ++ud) {
         const double factor = partial.tensor[(left * d + middle) * span * span + ud];
-        for (int64_t rud = 0; rud < d * d * d; ++rud) {
-          const int64_t right = rud / (d * d), up = rud / d % d, down = rud % d;
-          out->tensor[((left * d + right) * wide + ud / span * d + up) * wide + ud % span * d + down] +=
-              factor * tensor[middle * d * d * d + rud];
+        if (factor == 0) continue;  // odd functions of the field
+        for (int64_t ru = 0; ru < d * d; ++ru) {
+          const int64_t right = ru / d, up = ru % d;
+          double* row = &out->tensor[((left * d + right) * wide + ud / span * d + up) * wide + ud % span * d];
+          for (int64_t down = 0; down < d; ++down) row[down] += factor * tensor[(middle * d * d + ru) * d + down];
         }
       }
     }

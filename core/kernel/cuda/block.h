@@ -1,5 +1,5 @@
 // A block of threads that work together, in phases: between two phases all threads wait for each other. On the CPU
-// (tests/gpu) one thread runs each phase for all threads, in falling order, so that nothing can rely on an order.
+// (tests/gpu) one thread runs each phase for all threads, in an order that tests choose: nothing may rely on one.
 //
 // A block works on groups of `configurations` configurations, `threads` threads each. What a thread keeps between
 // phases is its Thread, which lives in registers: bodies index its arrays by compile-time constants alone.
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/kernel/cuda/runtime.h"
-#include "core/kernel/cuda/scalar_math.h"
+#include "core/kernel/cuda/cas_points.h"
 
 #ifdef __CUDACC__
 #define HF_BLOCK_FN __device__ __forceinline__
@@ -52,8 +52,9 @@ class Block {
   explicit Block(const BlockShape& shape) : shape_(shape), threads_(shape.threads * shape.configurations) {}
   template <class F>
   void Phase(const F& f) {
-    for (int32_t t = shape_.threads * shape_.configurations - 1; t >= 0; --t) {
-      const int32_t slot = t / shape_.threads;
+    const int32_t n = shape_.threads * shape_.configurations;
+    for (int32_t i = 0; i < n; ++i) {
+      const int32_t t = fake_cuda::ThreadInOrder(i, n), slot = t / shape_.threads;
       if (first_ + slot < shape_.batch) f(t % shape_.threads, slot, first_ + slot, threads_[t]);
     }
   }
@@ -75,16 +76,16 @@ class Block {
   template <class P>
   HF_BLOCK_FN void AddSum(double* sums, double base, const P& partial, double* out) {
     const int32_t threads = shape_.threads;
-    Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) { sums[slot * threads + lane] = partial(t); });
+    Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) HF_LAMBDA { sums[slot * threads + lane] = partial(t); });
     int32_t width = 1;
     while (2 * width < threads) width *= 2;
     for (; threads > 1 && width > 0; width /= 2) {
-      Phase([&](int32_t lane, int32_t slot, int64_t, Thread&) {
+      Phase([&](int32_t lane, int32_t slot, int64_t, Thread&) HF_LAMBDA {
         double* s = sums + slot * threads;
         if (lane < width && lane + width < threads) s[lane] = s[lane] + s[lane + width];
       });
     }
-    Phase([&](int32_t lane, int32_t slot, int64_t configuration, Thread&) {
+    Phase([&](int32_t lane, int32_t slot, int64_t configuration, Thread&) HF_LAMBDA {
       if (lane == 0) out[configuration] = out[configuration] + (base + sums[slot * threads]);
     });
   }
@@ -101,7 +102,7 @@ class Block {
 };
 
 template <class Body>
-__global__ void __launch_bounds__(Body::kMaxThreads) RunBlocks(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(Body::kMaxThreads, Body::kMinBlocks) RunBlocks(const __grid_constant__ Body body) {
 #ifndef __CUDACC__
   if (threadIdx.x != 0) return;
 #endif

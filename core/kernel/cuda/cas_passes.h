@@ -58,7 +58,8 @@ HF_INLINE UnitEntry Read(const UnitEntry* p) {
 template <int R>
 struct RealUnit {
   static constexpr int kSize = R;
-  HF_INLINE static void Transform(double* x, bool /*transposed*/, int32_t /*pair*/, const double* /*twiddles*/) {
+  template <bool kTransposed>
+  HF_INLINE static void Transform(double* x, int32_t /*pair*/, const double* /*twiddles*/) {
     Cas<R>(x);
   }
   // The point's place: in the first or second group of the unit's points, and there.
@@ -73,35 +74,30 @@ struct ComplexUnit {
   HF_INLINE static constexpr bool InMirror(int i) { return i >= R; }
   HF_INLINE static constexpr int Place(int i) { return i < R ? i : i - R; }
 
-  HF_INLINE static void Transform(double* x, bool transposed, int32_t pair, const double* twiddles) {
+  template <bool kTransposed>
+  HF_INLINE static void Transform(double* x, int32_t pair, const double* twiddles) {
     const bool own_mirror = pair == 0;
     const double* turn = twiddles + pair * (2 * (R - 1));
     Complex in[R], out[R];
-    if (transposed) {
-      // The image of frequency k + M q is M - k + M (r - 1 - q).
-      HF_UNROLL
-      for (int q = 0; q < R; ++q) in[q] = {own_mirror ? x[R + q] : x[q], x[2 * R - 1 - q]};
-      FourierPoints<R, 1, 1>(in, out);
+    HF_UNROLL
+    for (int j = 0; j < R; ++j) {
+      // Of frequencies the image of k + M q is M - k + M (r - 1 - q).
+      const double re = x[j], mirror = x[R + j], im = x[kTransposed ? 2 * R - 1 - j : R + j];
+      in[j] = {own_mirror ? mirror : re, im};
+      if (!kTransposed && j > 0) in[j] = Rotate(in[j], Read(turn + 2 * j - 2), -Read(turn + 2 * j - 1));
+    }
+    FourierPoints<R, 1, kTransposed ? 1 : -1>(in, out);
+    if (kTransposed) {
       HF_UNROLL
       for (int j = 1; j < R; ++j) out[j] = Rotate(out[j], Read(turn + 2 * j - 2), Read(turn + 2 * j - 1));
-    } else {
-      HF_UNROLL
-      for (int j = 0; j < R; ++j) {
-        in[j] = {own_mirror ? x[R + j] : x[j], x[R + j]};
-        if (j > 0) in[j] = Rotate(in[j], Read(turn + 2 * j - 2), -Read(turn + 2 * j - 1));
-      }
-      FourierPoints<R, 1, -1>(in, out);
     }
-    if (own_mirror) {
-      Cas<R>(x);
-      HF_UNROLL
-      for (int i = 0; i < R; ++i) x[R + i] = out[i].re;
-    } else {
-      HF_UNROLL
-      for (int i = 0; i < R; ++i) {
-        x[i] = out[i].re;
-        x[transposed ? R + i : 2 * R - 1 - i] = out[i].im;
-      }
+    if (own_mirror) Cas<R>(x);
+    HF_UNROLL
+    for (int i = 0; i < R; ++i) {
+      const Complex mirrored = out[kTransposed ? i : R - 1 - i];
+      const double re = x[i];
+      x[i] = own_mirror ? re : out[i].re;
+      x[R + i] = own_mirror ? out[i].re : mirrored.im;
     }
   }
 };

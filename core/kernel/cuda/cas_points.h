@@ -11,6 +11,8 @@
 #else
 #define HF_INLINE inline __attribute__((always_inline))
 #endif
+// After a lambda's parameters: what it captures stays in registers only if it is inlined.
+#define HF_LAMBDA __attribute__((always_inline))
 
 namespace haarflow::HF_ISA {
 
@@ -53,7 +55,7 @@ HF_INLINE void CasButterflies(double* out) {
   const double zero = out[kHalf];
   out[kHalf] = out[0] - zero;
   out[0] = out[0] + zero;
-  StaticFor<(kHalf - 1) / 2>([&](auto index) {
+  StaticFor<(kHalf - 1) / 2>([&](auto index) HF_LAMBDA {
     constexpr int k = decltype(index)::value + 1;
     constexpr double c = CosineOfTurn(k, n), s = SineOfTurn(k, n);
     const double a = out[kHalf + k], b = out[n - k];
@@ -75,17 +77,17 @@ template <int n, int kStride>
 HF_INLINE void CasOdd(const double* in, double* out) {
   constexpr int kHalf = n / 2;
   double sum = in[0], plus[kHalf + 1], minus[kHalf + 1];
-  StaticFor<kHalf>([&](auto index) {
+  StaticFor<kHalf>([&](auto index) HF_LAMBDA {
     constexpr int j = decltype(index)::value + 1;
     plus[j] = in[j * kStride] + in[(n - j) * kStride];
     minus[j] = in[j * kStride] - in[(n - j) * kStride];
     sum = sum + plus[j];
   });
   out[0] = sum;
-  StaticFor<kHalf>([&](auto outer) {
+  StaticFor<kHalf>([&](auto outer) HF_LAMBDA {
     constexpr int k = decltype(outer)::value + 1;
     double even = in[0], odd = 0;
-    StaticFor<kHalf>([&](auto inner) {
+    StaticFor<kHalf>([&](auto inner) HF_LAMBDA {
       constexpr int j = decltype(inner)::value + 1;
       constexpr double c = CosineOfTurn(j * k, n), s = SineOfTurn(j * k, n);
       even = Fma(c, plus[j], even);
@@ -158,7 +160,7 @@ HF_INLINE void FourierPoints(const Complex* in, Complex* out) {
   } else if constexpr (n % 2 == 0) {
     FourierPoints<kHalf, 2 * kStride, kSign>(in, out);
     FourierPoints<kHalf, 2 * kStride, kSign>(in + kStride, out + kHalf);
-    StaticFor<kHalf>([&](auto index) {
+    StaticFor<kHalf>([&](auto index) HF_LAMBDA {
       constexpr int k = decltype(index)::value;
       const Complex odd = RotateBy<k, n, kSign>(out[kHalf + k]);
       out[kHalf + k] = out[k] - odd;
@@ -166,17 +168,17 @@ HF_INLINE void FourierPoints(const Complex* in, Complex* out) {
     });
   } else {
     Complex sum = in[0], plus[kHalf + 1], minus[kHalf + 1];
-    StaticFor<kHalf>([&](auto index) {
+    StaticFor<kHalf>([&](auto index) HF_LAMBDA {
       constexpr int j = decltype(index)::value + 1;
       plus[j] = in[j * kStride] + in[(n - j) * kStride];
       minus[j] = in[j * kStride] - in[(n - j) * kStride];
       sum = sum + plus[j];
     });
     out[0] = sum;
-    StaticFor<kHalf>([&](auto outer) {
+    StaticFor<kHalf>([&](auto outer) HF_LAMBDA {
       constexpr int k = decltype(outer)::value + 1;
       Complex even = in[0], odd = {0, 0};
-      StaticFor<kHalf>([&](auto inner) {
+      StaticFor<kHalf>([&](auto inner) HF_LAMBDA {
         constexpr int j = decltype(inner)::value + 1;
         constexpr double c = CosineOfTurn(j * k, n), s = kSign * SineOfTurn(j * k, n);
         even = {Fma(c, plus[j].re, even.re), Fma(c, plus[j].im, even.im)};

@@ -45,30 +45,27 @@ struct ContinuousThread {
   double log_q;                                        // this thread's part
 };
 
-enum class SegmentBegin { kPrior, kRows };
-enum class SegmentEnd { kRows, kPriorDensity };
-
 // A run of continuous layers between two ends, forwards or backwards.
 template <int kSlots, int kComponents>
 struct ContinuousBody {
   using Thread = ContinuousThread<kSlots, kComponents>;
   static constexpr int kPoints = kSlots == 8 ? 8 : 16;  // the largest unit
   static constexpr int kMaxThreads = kSlots == 0 ? 512 : 256;
+  static constexpr int kMinBlocks = kSlots == 8 && kComponents == 1 ? 2 : 1;
 
   BlockShape shape;
   CasTables cas;
   PriorTable prior;
-  const ContinuousTable* layer;  // [layers], in the flow's order
-  int32_t layers;
-  bool backwards;
-  SegmentBegin begin;
-  SegmentEnd end;
-  const uint64_t* names;  // seeds [batch], indices [batch]
-  double* rows;           // [batch][components x sites]
-  double* log_q;          // [batch], added to
+  const PhaseRecord* phase;
+  int32_t phases;
+  bool from_prior, to_prior;  // else from and to rows
+  const uint64_t* names;      // seeds [batch], indices [batch]
+  double* rows;               // [batch][components x sites]
+  double* log_q;              // [batch], added to
   double log_q_constant;
-  double* work;     // [blocks][buffers][configurations][components][padded] where shared memory is too small, or null
-  double* states;   // [blocks][configurations][StateSize] where kSlots = 0
+  // Of kSlots = 0: states [blocks][configurations][StateSize], and where shared memory is too small for transforms
+  // [blocks][buffers][configurations][components][padded].
+  double *states, *work;
   int32_t buffers;  // 1 or 2
 
   // ---------------------------------------------------------------------------------------------------------- memory
@@ -76,8 +73,10 @@ struct ContinuousBody {
   HF_BLOCK_FN int64_t BufferSize() const { return int64_t{kComponents} * cas.padded; }
   HF_BLOCK_FN double* Buffer(int32_t which, int32_t slot) const {
     const int64_t place = (which * shape.configurations + slot) * BufferSize();
-    if (work == nullptr) return Block<Thread>::shared() + place;
-    return work + blockIdx.x * (buffers * shape.configurations * BufferSize()) + place;
+    if constexpr (kSlots == 0) {
+      if (work != nullptr) return work + blockIdx.x * (buffers * shape.configurations * BufferSize()) + place;
+    }
+    return Block<Thread>::shared() + static_cast<int32_t>(place);
   }
   HF_BLOCK_FN double* Sums() const {
     return Block<Thread>::shared() + (work != nullptr ? 0 : buffers * shape.configurations * BufferSize());
@@ -111,24 +110,24 @@ struct ContinuousBody {
 
   // -------------------------------------------------------------------------------------------------------- transforms
 
-  // One pass over `buffer` in place; a dense one goes to the other buffer, which becomes `buffer`.
-  HF_BLOCK_FN void Pass(Block<Thread>& block, const PassTable& pass, bool transposed, int32_t* buffer) const {
-    const int32_t from = *buffer;
-    if (kSlots == 0 && pass.radix == 0) {
-      block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread&) { DensePass(pass, lane, slot, from); });
-      *buffer = 1 - from;
-      return;
-    }
-    block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread&) {
-      ForRadix<kPoints>(pass.radix, [&](auto radix) {
+  // In place; a dense one to the other buffer.
+  HF_BLOCK_FN void Pass(Block<Thread>& block, const PhaseRecord& r) const {
+    const PassTable& pass = cas.pass[r.pass];
+    block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread&) HF_LAMBDA {
+      if (kSlots == 0 && pass.radix == 0) return DensePass(pass, lane, slot, r.from);
+      ForRadix<kPoints>(pass.radix, [&](auto radix) HF_LAMBDA {
         using Unit = decltype(radix);
         for (int32_t unit = lane; unit < pass.units; unit += shape.threads) {
           const UnitEntry at = Read(pass.unit + unit);
           for (int c = 0; c < kComponents; ++c) {
-            double* memory = Buffer(from, slot) + c * cas.padded;
+            double* memory = Buffer(r.from, slot) + c * cas.padded;
             double x[Unit::kSize];
             LoadUnit<Unit>(at, pass.step, memory, x);
-            Unit::Transform(x, transposed, at.pair, pass.twiddles);
+            if (r.Has(PhaseRecord::kTransposed)) {
+              Unit::template Transform<true>(x, at.pair, pass.twiddles);
+            } else {
+              Unit::template Transform<false>(x, at.pair, pass.twiddles);
+            }
             StoreUnit<Unit>(at, pass.step, x, memory);
           }
         }
@@ -153,67 +152,64 @@ struct ContinuousBody {
     }
   }
 
-  // All passes: fields to frequencies, or back (times the number of sites).
-  HF_BLOCK_FN void Transform(Block<Thread>& block, bool back, int32_t* buffer) const {
-    for (int32_t i = 0; i < cas.passes; ++i) {
-      Pass(block, cas.pass[back ? cas.passes - 1 - i : i], back, buffer);
-    }
-  }
-
   // ------------------------------------------------------------------------------------------------- Runge-Kutta stages
 
-  // C (C phi) from the last transposed pass (`from_work`) or from where it was kept; a sine of it, its divergence, and
-  // the first pass of the sine's transform.
-  HF_BLOCK_FN void SinePhase(Block<Thread>& block, const ContinuousTable& flow, int32_t sine, double divergence,
-                             bool from_work, int32_t from, int32_t to) const {
+  HF_BLOCK_FN void SinePhase(Block<Thread>& block, const PhaseRecord& r) const {
     const PassTable& pass = cas.pass[0];
-    const double frequency = Read(flow.frequency + sine);
-    const bool keep = from_work && flow.sines > 1;
-    block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) {
+    block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) HF_LAMBDA {
       double trace = 0;
-      ForRadix<kPoints>(pass.radix, [&](auto radix) {
+      ForRadix<kPoints>(pass.radix, [&](auto radix) HF_LAMBDA {
         using Unit = decltype(radix);
         if constexpr (!Unit::InMirror(Unit::kSize - 1)) {  // a first pass
-          ForUnits<Unit>(pass, lane, [&](int32_t unit, int slots) {
-            const UnitEntry at = Read(pass.unit + unit);
-            double x[kComponents][Unit::kSize];
-            HF_UNROLL
-            for (int c = 0; c < kComponents; ++c) {
-              if (from_work) {
-                LoadUnit<Unit>(at, pass.step, Buffer(from, slot) + c * cas.padded, x[c]);
-                Unit::Transform(x[c], true, 0, pass.twiddles);
-              } else {
-                HF_UNROLL
-                for (int i = 0; i < Unit::kSize; ++i) x[c][i] = t.field.At(c, slots + i);
-              }
-              if (!keep) continue;
-              HF_UNROLL
-              for (int i = 0; i < Unit::kSize; ++i) t.field.At(c, slots + i) = x[c][i];
-            }
-            HF_UNROLL
-            for (int i = 0; i < Unit::kSize; ++i) {
-              double own[kComponents];
-              HF_UNROLL
-              for (int c = 0; c < kComponents; ++c) own[c] = x[c][i];
-              double site_trace = Sine(frequency, own);
-              if (prior.owned_active != nullptr &&
-                  Read(prior.owned_active + (slots + i) * int64_t{shape.threads} + lane) == 0) {
-                own[0] = site_trace = 0;
-              }
-              trace = trace + site_trace;
-              HF_UNROLL
-              for (int c = 0; c < kComponents; ++c) x[c][i] = own[c];
-            }
-            HF_UNROLL
-            for (int c = 0; c < kComponents; ++c) {
-              Unit::Transform(x[c], false, 0, pass.twiddles);
-              StoreUnit<Unit>(at, pass.step, x[c], Buffer(to, slot) + c * cas.padded);
-            }
+          ForUnits<Unit>(pass, lane, [&](int32_t unit, int slots) HF_LAMBDA {
+            trace = trace + SineUnit<Unit>(r, pass, unit, slots, lane, slot, t);
           });
         }
       });
-      t.log_q = Fma(divergence, trace, t.log_q);
+      t.log_q = Fma(r.b, trace, t.log_q);
     });
+  }
+
+  // Returns the unit's part of the trace.
+  template <class Unit>
+  HF_BLOCK_FN double SineUnit(const PhaseRecord& r, const PassTable& pass, int32_t unit, int slots, int32_t lane,
+                              int32_t slot, Thread& t) const {
+    const UnitEntry at = Read(pass.unit + unit);
+    double x[kComponents][Unit::kSize];
+    HF_UNROLL
+    for (int c = 0; c < kComponents; ++c) {
+      if (r.Has(PhaseRecord::kFromWork)) {
+        LoadUnit<Unit>(at, pass.step, Buffer(r.from, slot) + c * cas.padded, x[c]);
+        Unit::template Transform<true>(x[c], 0, pass.twiddles);
+      } else {
+        HF_UNROLL
+        for (int i = 0; i < Unit::kSize; ++i) x[c][i] = t.field.At(c, slots + i);
+      }
+      if (!r.Has(PhaseRecord::kKeep)) continue;
+      HF_UNROLL
+      for (int i = 0; i < Unit::kSize; ++i) t.field.At(c, slots + i) = x[c][i];
+    }
+    double trace = 0;
+    HF_UNROLL
+    for (int i = 0; i < Unit::kSize; ++i) {
+      double own[kComponents];
+      HF_UNROLL
+      for (int c = 0; c < kComponents; ++c) own[c] = x[c][i];
+      double site_trace = Sine(r.a, own);
+      if (prior.owned_active != nullptr &&
+          Read(prior.owned_active + (slots + i) * int64_t{shape.threads} + lane) == 0) {
+        own[0] = site_trace = 0;
+      }
+      trace = trace + site_trace;
+      HF_UNROLL
+      for (int c = 0; c < kComponents; ++c) x[c][i] = own[c];
+    }
+    HF_UNROLL
+    for (int c = 0; c < kComponents; ++c) {
+      Unit::template Transform<false>(x[c], 0, pass.twiddles);
+      StoreUnit<Unit>(at, pass.step, x[c], Buffer(r.to, slot) + c * cas.padded);
+    }
+    return trace;
   }
 
   // phi sin(w |phi|) / |phi| in place, w = sites x frequency, given sites x phi; returns tr g' / w.
@@ -239,43 +235,30 @@ struct ContinuousBody {
     }
   }
 
-  // What is done at a thread's own frequencies between the last pass of a transform and the first transposed pass.
-  struct ModeStep {
-    enum class What { kStart, kAdd, kAdvance } what;
-    bool from_work, transformed;  // whether the buffer is read, and then through the last pass
-    bool to_work, transpose;      // the same for writing
-    int32_t stage;
-    double weight, node;          // of the sum of the step; from the state to the next stage's input
-    const double* kernel;         // of the sine, or null
-    const double* next;           // of the linear feature at the next stage, or null
-    const int32_t* orbit;
-    const int32_t* next_orbit;
-  };
-
   HF_BLOCK_FN double KernelAt(const double* kernel, const int32_t* orbit, int32_t lane, int64_t slot) const {
     const int64_t own = slot * shape.threads + lane;
     return Read(kernel + (orbit != nullptr ? Read(orbit + own) : own));
   }
 
-  HF_BLOCK_FN void ModePhase(Block<Thread>& block, const ModeStep& step, int32_t buffer) const {
+  HF_BLOCK_FN void ModePhase(Block<Thread>& block, const PhaseRecord& r) const {
     const PassTable& pass = cas.pass[cas.passes - 1];
-    block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) {
-      ForRadix<kPoints>(pass.radix, [&](auto radix) {
+    block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) HF_LAMBDA {
+      ForRadix<kPoints>(pass.radix, [&](auto radix) HF_LAMBDA {
         using Unit = decltype(radix);
-        ForUnits<Unit>(pass, lane, [&](int32_t unit, int slots) {
+        ForUnits<Unit>(pass, lane, [&](int32_t unit, int slots) HF_LAMBDA {
           const UnitEntry at = Read(pass.unit + unit);
           HF_UNROLL
           for (int c = 0; c < kComponents; ++c) {
-            double* memory = Buffer(buffer, slot) + c * cas.padded;
-            double x[Unit::kSize];
-            if (step.from_work) {
+            double* memory = Buffer(r.from, slot) + c * cas.padded;
+            double x[Unit::kSize] = {};
+            if (r.Has(PhaseRecord::kFromWork)) {
               LoadUnit<Unit>(at, pass.step, memory, x);
-              if (step.transformed) Unit::Transform(x, false, at.pair, pass.twiddles);
+              if (!r.Has(PhaseRecord::kRaw)) Unit::template Transform<false>(x, at.pair, pass.twiddles);
             }
             HF_UNROLL
-            for (int i = 0; i < Unit::kSize; ++i) x[i] = Advance(step, lane, slots + i, c, x[i], t);
-            if (!step.to_work) continue;
-            if (step.transpose) Unit::Transform(x, true, at.pair, pass.twiddles);
+            for (int i = 0; i < Unit::kSize; ++i) x[i] = Advance(r, lane, slots + i, c, x[i], t);
+            if (!r.Has(PhaseRecord::kToWork)) continue;
+            if (!r.Has(PhaseRecord::kRawOut)) Unit::template Transform<true>(x, at.pair, pass.twiddles);
             StoreUnit<Unit>(at, pass.step, x, memory);
           }
         });
@@ -284,102 +267,35 @@ struct ContinuousBody {
   }
 
   // One own frequency: returns the next stage's input (or the state after the last one).
-  HF_BLOCK_FN double Advance(const ModeStep& step, int32_t lane, int slot, int c, double x, Thread& t) const {
-    double input = x;
-    if (step.what == ModeStep::What::kStart) {
-      t.momentum.At(c, slot) = x;
-    } else {
-      double velocity = t.velocity.At(c, slot);
-      if (step.kernel != nullptr) velocity = Fma(KernelAt(step.kernel, step.orbit, lane, slot), x, velocity);
-      if (step.what == ModeStep::What::kAdd) {
-        t.velocity.At(c, slot) = velocity;
-        return x;
-      }
-      const double before = step.stage == 0 ? t.momentum.At(c, slot) : t.sum.At(c, slot);
-      const double sum = Fma(step.weight, velocity, before);
-      if (step.stage == 3) {
-        t.momentum.At(c, slot) = sum;
-        input = sum;
-      } else {
-        t.sum.At(c, slot) = sum;
-        input = Fma(step.node, velocity, t.momentum.At(c, slot));
-      }
+  HF_BLOCK_FN double Advance(const PhaseRecord& r, int32_t lane, int64_t slot, int c, double x, Thread& t) const {
+    double& velocity = t.velocity.At(c, slot);
+    double& momentum = t.momentum.At(c, slot);
+    double& sum = t.sum.At(c, slot);
+    const double w = r.kernel != nullptr ? Fma(KernelAt(r.kernel, r.orbit, lane, slot), x, velocity) : velocity;
+    if (r.Has(PhaseRecord::kAdd)) {
+      velocity = w;
+      return x;
     }
-    t.velocity.At(c, slot) = step.next != nullptr ? KernelAt(step.next, step.next_orbit, lane, slot) * input : 0.0;
+    const bool full = r.Has(PhaseRecord::kFull);
+    const double total = r.Has(PhaseRecord::kRaw) ? x : Fma(r.a, w, r.Has(PhaseRecord::kFirst) ? momentum : sum);
+    double input = total;
+    if (full) {
+      momentum = total;
+    } else {
+      sum = total;
+      input = Fma(r.b, w, momentum);
+    }
+    velocity = r.next != nullptr ? KernelAt(r.next, r.next_orbit, lane, slot) * input : 0.0;
     return input;
   }
 
-  // --------------------------------------------------------------------------------------------------------------- flow
+  // --------------------------------------------------------------------------------------------------------------- ends
 
-  HF_BLOCK_FN ContinuousTable LayerAt(int32_t i) const { return layer[backwards ? layers - 1 - i : i]; }
-  // Index of a stage's time in the tables; stages count from where the integration starts.
-  HF_BLOCK_FN int64_t Time(const ContinuousTable& flow, int32_t stage) const {
-    const int32_t time = 2 * (stage / 4) + (stage % 4 + 1) / 2;
-    return backwards ? 2 * flow.steps - time : time;
-  }
-  HF_BLOCK_FN const double* Kernel(const ContinuousTable& flow, int64_t time, int32_t feature) const {
-    return flow.kernel + (time * (1 + flow.sines) + feature) * flow.columns;
-  }
-
-  // Frequencies in `buffer` to those after all layers, there too.
-  HF_BLOCK_FN void Integrate(Block<Thread>& block, int32_t* buffer) const {
-    for (int32_t l = 0; l < layers; ++l) {
-      const ContinuousTable flow = LayerAt(l);
-      // Stage -1 of the first layer takes in the state.
-      for (int32_t n = l == 0 ? -1 : 0; n < 4 * flow.steps; ++n) {
-        const bool last = l + 1 == layers && n + 1 == 4 * flow.steps;
-        const ContinuousTable following = n + 1 == 4 * flow.steps && !last ? LayerAt(l + 1) : flow;
-        const int32_t next = n + 1 == 4 * flow.steps ? 0 : n + 1;
-        const double h = (backwards ? -1.0 : 1.0) / flow.steps;
-        const int32_t stage = n & 3;
-        ModeStep step = {};
-        step.stage = stage;
-        step.weight = h * (stage == 1 || stage == 2 ? 1.0 / 3 : 1.0 / 6);
-        step.node = h * (stage == 2 ? 1.0 : 0.5);
-        step.next = last || !following.linear ? nullptr : Kernel(following, Time(following, next), 0);
-        step.orbit = flow.orbit;
-        step.next_orbit = following.orbit;
-        const int32_t sines = n < 0 ? 0 : flow.sines;
-        for (int32_t sine = 0; sine < (sines > 1 ? sines : 1); ++sine) {
-          step.what = n < 0                ? ModeStep::What::kStart
-                      : sine + 1 < sines ? ModeStep::What::kAdd
-                                           : ModeStep::What::kAdvance;
-          step.from_work = n < 0 || sines > 0;
-          step.transformed = n >= 0;
-          step.to_work = step.what != ModeStep::What::kAdd && (last || following.sines > 0);
-          step.transpose = !last;
-          if (sines > 0) {
-            const int64_t time = Time(flow, n);
-            step.kernel = Kernel(flow, time, 1 + sine);
-            const double divergence = (stage == 1 || stage == 2 ? 1.0 / 3 : 1.0 / 6) *
-                                      Read(flow.divergence + time * flow.sines + sine);
-            FeaturePasses(block, flow, sine, divergence, buffer);
-          }
-          ModePhase(block, step, *buffer);
-        }
-      }
-    }
-  }
-
-  // The middle passes back (for the first sine), the sine, the middle passes.
-  HF_BLOCK_FN void FeaturePasses(Block<Thread>& block, const ContinuousTable& flow, int32_t sine, double divergence,
-                                 int32_t* buffer) const {
-    for (int32_t i = sine == 0 ? 2 - cas.passes : 0; i <= cas.passes - 2; ++i) {
-      if (i != 0) {
-        Pass(block, cas.pass[i < 0 ? -i : i], i < 0, buffer);
-        continue;
-      }
-      // Others may still read what the sine before left: each second one uses the other buffer.
-      const int32_t from = *buffer, to = sine > 0 ? 1 - from : from;
-      SinePhase(block, flow, sine, divergence, sine == 0, from, to);
-      *buffer = to;
-    }
-  }
-
-  // f(configuration's element, its address in the buffer, component, index in the component, thread).
+  // f(configuration, address of an element in the buffer, component, site or mode, thread).
   template <class F>
-  HF_BLOCK_FN void ForElements(Block<Thread>& block, const int32_t* address, int32_t buffer, const F& f) const {
-    block.Phase([&](int32_t lane, int32_t slot, int64_t configuration, Thread& t) {
+  HF_BLOCK_FN void ForElements(Block<Thread>& block, bool modes, int32_t buffer, const F& f) const {
+    const int32_t* address = modes ? cas.mode_address : cas.site_address;
+    block.Phase([&](int32_t lane, int32_t slot, int64_t configuration, Thread& t) HF_LAMBDA {
       for (int32_t c = 0; c < kComponents; ++c) {
         for (int32_t i = lane; i < cas.sites; i += shape.threads) {
           f(configuration, Buffer(buffer, slot) + c * cas.padded + Read(address + i), c, i, t);
@@ -390,71 +306,74 @@ struct ContinuousBody {
   HF_BLOCK_FN bool Active(int32_t site) const { return prior.active == nullptr || Read(prior.active + site) != 0; }
 
   // Noise (times sigma, but for a heat bath) or given fields.
-  HF_BLOCK_FN void Begin(Block<Thread>& block, bool modes, int32_t buffer) const {
-    const double size = prior.fourier != 0 ? Sqrt(static_cast<double>(cas.sites)) : 1.0;
+  HF_BLOCK_FN void Begin(Block<Thread>& block, const PhaseRecord& r) const {
+    const bool modes = r.Has(PhaseRecord::kAtModes);
+    const double size = modes ? Sqrt(static_cast<double>(cas.sites)) : 1.0;
     const bool plain = prior.fourier != 0 && prior.heat_bath != 0;
-    ForElements(block, modes ? cas.mode_address : cas.site_address, buffer,
-                [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) {
-                  const int32_t element = c * cas.sites + i;
-                  if (begin == SegmentBegin::kRows) {
-                    *at = rows[configuration * (int64_t{kComponents} * cas.sites) + element];
-                    return;
-                  }
-                  double z = 0;
-                  if (modes || Active(i)) {
-                    z = Normal(names[configuration], names[shape.batch + configuration], kPriorPurpose,
-                               static_cast<uint32_t>(element), 0);
-                    t.log_q = Fma(-0.5 * z, z, t.log_q);
-                  }
-                  *at = plain ? z : size * Read(prior.sigma + i) * z;
-                });
+    ForElements(block, modes, r.from, [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) HF_LAMBDA {
+      const int32_t element = c * cas.sites + i;
+      if (!from_prior) {
+        *at = rows[configuration * (int64_t{kComponents} * cas.sites) + element];
+        return;
+      }
+      double z = 0;
+      if (modes || Active(i)) {
+        z = Normal(names[configuration], names[shape.batch + configuration], kPriorPurpose,
+                   static_cast<uint32_t>(element), 0);
+        t.log_q = Fma(-0.5 * z, z, t.log_q);
+      }
+      *at = plain ? z : size * Read(prior.sigma + i) * z;
+    });
   }
 
-  // Fields times `factor` to rows, or their noise's density.
-  HF_BLOCK_FN void End(Block<Thread>& block, bool modes, double factor, int32_t buffer) const {
+  // To rows, or to the density of the noise.
+  HF_BLOCK_FN void End(Block<Thread>& block, const PhaseRecord& r) const {
+    const bool modes = r.Has(PhaseRecord::kAtModes);
     const bool divide = prior.fourier == 0 || prior.heat_bath == 0;
-    ForElements(block, modes ? cas.mode_address : cas.site_address, buffer,
-                [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) {
-                  const double x = factor * *at;
-                  if (end == SegmentEnd::kRows) {
-                    rows[configuration * (int64_t{kComponents} * cas.sites) + c * cas.sites + i] = x;
-                  } else if (modes || Active(i)) {
-                    const double z = divide ? x / Read(prior.sigma + i) : x;
-                    t.log_q = Fma(-0.5 * z, z, t.log_q);
-                  }
-                });
+    ForElements(block, modes, r.from, [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) HF_LAMBDA {
+      const double x = r.a * *at;
+      if (!to_prior) {
+        rows[configuration * (int64_t{kComponents} * cas.sites) + c * cas.sites + i] = x;
+      } else if (modes || Active(i)) {
+        const double z = divide ? x / Read(prior.sigma + i) : x;
+        t.log_q = Fma(-0.5 * z, z, t.log_q);
+      }
+    });
   }
 
-  HF_BLOCK_FN void ScaleModes(Block<Thread>& block, bool divide, int32_t buffer) const {
-    ForElements(block, cas.mode_address, buffer, [&](int64_t, double* at, int32_t, int32_t i, Thread&) {
-      *at = divide ? *at / Read(prior.sigma + i) : *at * Read(prior.sigma + i);
+  HF_BLOCK_FN void Scale(Block<Thread>& block, const PhaseRecord& r) const {
+    ForElements(block, true, r.from, [&](int64_t, double* at, int32_t, int32_t i, Thread&) HF_LAMBDA {
+      const double sigma = Read(prior.sigma + i);
+      *at = r.op == PhaseRecord::kDivide ? *at / sigma : *at * sigma;
     });
   }
 
   HF_BLOCK_FN void Run(Block<Thread>& block) const {
-    const bool bath = prior.fourier != 0 && prior.heat_bath != 0;
-    const bool from_prior = begin == SegmentBegin::kPrior, to_prior = end == SegmentEnd::kPriorDensity;
-    block.ForGroups([&] {
-      int32_t buffer = 0;
-      bool modes = from_prior && prior.fourier != 0 && !bath;
-      block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) { Bind(lane, slot, t); });
-      Begin(block, modes, buffer);
-      if (!modes && (layers > 0 || (from_prior && bath) || (to_prior && prior.fourier != 0))) {
-        Transform(block, false, &buffer);
-        modes = true;
+    block.ForGroups([&]() HF_LAMBDA {
+      block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) HF_LAMBDA { Bind(lane, slot, t); });
+      for (int32_t i = 0; i < phases; ++i) {
+        const PhaseRecord r = phase[i];
+        switch (r.op) {
+          case PhaseRecord::kMode:
+            ModePhase(block, r);
+            break;
+          case PhaseRecord::kSine:
+            SinePhase(block, r);
+            break;
+          case PhaseRecord::kPass:
+            Pass(block, r);
+            break;
+          case PhaseRecord::kBegin:
+            Begin(block, r);
+            break;
+          case PhaseRecord::kEnd:
+            End(block, r);
+            break;
+          default:
+            Scale(block, r);
+        }
       }
-      if (from_prior && bath) ScaleModes(block, false, buffer);
-      if (layers > 0) Integrate(block, &buffer);
-      if (to_prior && bath) ScaleModes(block, true, buffer);
-      const bool stay = to_prior && prior.fourier != 0 && !bath;
-      double factor = stay ? 1 / Sqrt(static_cast<double>(cas.sites)) : 1.0;
-      if (modes && !stay) {
-        Transform(block, true, &buffer);
-        factor = 1.0 / cas.sites;
-        modes = false;
-      }
-      End(block, modes, factor, buffer);
-      block.AddSum(Sums(), log_q_constant, [](Thread& t) { return t.log_q; }, log_q);
+      block.AddSum(Sums(), log_q_constant, [](Thread& t) HF_LAMBDA { return t.log_q; }, log_q);
     });
   }
 };

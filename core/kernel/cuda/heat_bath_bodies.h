@@ -35,7 +35,7 @@ HF_FN double ConditionalExponent(const ConditionalTable& t, double b, double x) 
 
 // The exponent's largest maximum for b >= 0, at x >= 0.
 HF_FN double ConditionalMode(const ConditionalTable& t, double b) {
-  const auto slope = [&](double x) { return b - 2 * t.quadratic * x - 4 * t.quartic * x * x * x; };
+  const auto slope = [&](double x) HF_LAMBDA { return b - 2 * t.quadratic * x - 4 * t.quartic * x * x * x; };
   double low = t.quadratic < 0 ? Sqrt(-t.quadratic / (2 * t.quartic)) : 0, high = low + 1;
   while (slope(high) > 0) high *= 2;
   for (int i = 0; i < 80; ++i) {
@@ -60,7 +60,7 @@ HF_FN double ConditionalLogZ(const ConditionalTable& t, double b) {
 
 HF_FN double ConditionalCentre(const ConditionalTable& t, double b) {
   if (t.quartic == 0) return 0;
-  const auto excess = [&](double c) {
+  const auto excess = [&](double c) HF_LAMBDA {
     const double a = t.quadratic + 2 * t.quartic * c;
     return 1 / (2 * a) + b * b / (4 * a * a) - c;
   };
@@ -131,7 +131,7 @@ struct SumThread {
 // Draws the odd sites of rows; log_q += their density.
 struct HeatBathDrawBody {
   using Thread = SumThread;
-  static constexpr int kMaxThreads = 128;
+  static constexpr int kMaxThreads = 128, kMinBlocks = 4;
   BlockShape shape;
   SiteTables sites;
   ConditionalTable table;
@@ -139,8 +139,8 @@ struct HeatBathDrawBody {
   double* rows;
   double* log_q;
   HF_BLOCK_FN void Run(Block<Thread>& block) const {
-    block.ForGroups([&] {
-      block.Phase([&](int32_t lane, int32_t, int64_t configuration, Thread& t) {
+    block.ForGroups([&]() HF_LAMBDA {
+      block.Phase([&](int32_t lane, int32_t, int64_t configuration, Thread& t) HF_LAMBDA {
         double* field = rows + configuration * sites.sites;
         t.sum = 0;
         for (int32_t i = lane; i < sites.drawn; i += shape.threads) {
@@ -153,7 +153,7 @@ struct HeatBathDrawBody {
           t.sum = t.sum + ConditionalLogDensity(table, x, b, c.log_z);
         }
       });
-      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) { return t.sum; }, log_q);
+      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, log_q);
     });
   }
 };
@@ -161,15 +161,15 @@ struct HeatBathDrawBody {
 // log_q += the density of the odd sites of rows; then sets them to zero.
 struct HeatBathTakeBody {
   using Thread = SumThread;
-  static constexpr int kMaxThreads = 128;
+  static constexpr int kMaxThreads = 128, kMinBlocks = 4;
   BlockShape shape;
   SiteTables sites;
   ConditionalTable table;
   double* rows;
   double* log_q;
   HF_BLOCK_FN void Run(Block<Thread>& block) const {
-    block.ForGroups([&] {
-      block.Phase([&](int32_t lane, int32_t, int64_t configuration, Thread& t) {
+    block.ForGroups([&]() HF_LAMBDA {
+      block.Phase([&](int32_t lane, int32_t, int64_t configuration, Thread& t) HF_LAMBDA {
         double* field = rows + configuration * sites.sites;
         t.sum = 0;
         for (int32_t i = lane; i < sites.drawn; i += shape.threads) {
@@ -179,7 +179,7 @@ struct HeatBathTakeBody {
           field[site] = 0;
         }
       });
-      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) { return t.sum; }, log_q);
+      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, log_q);
     });
   }
 };
@@ -187,7 +187,7 @@ struct HeatBathTakeBody {
 // action = S of rows, couplings {hop, quadratic, quartic}.
 struct ScalarActionBody {
   using Thread = SumThread;
-  static constexpr int kMaxThreads = 128;
+  static constexpr int kMaxThreads = 128, kMinBlocks = 4;
   BlockShape shape;
   SiteTables sites;
   const double* couplings;
@@ -195,8 +195,8 @@ struct ScalarActionBody {
   double* action;
   HF_BLOCK_FN void Run(Block<Thread>& block) const {
     const double hop = couplings[0], quadratic = couplings[1], quartic = couplings[2];
-    block.ForGroups([&] {
-      block.Phase([&](int32_t lane, int32_t, int64_t configuration, Thread& t) {
+    block.ForGroups([&]() HF_LAMBDA {
+      block.Phase([&](int32_t lane, int32_t, int64_t configuration, Thread& t) HF_LAMBDA {
         const double* field = rows + configuration * (int64_t{sites.components} * sites.sites);
         t.sum = 0;
         for (int32_t x = lane; x < sites.sites; x += shape.threads) {
@@ -214,7 +214,7 @@ struct ScalarActionBody {
         }
         if (lane == 0) action[configuration] = 0;
       });
-      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) { return t.sum; }, action);
+      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, action);
     });
   }
 };

@@ -101,11 +101,10 @@ class ScalarLauncher {
     body.shape = layout_.Shape(batch_);
     body.cas = flow_.cas;
     body.prior = flow_.prior;
-    body.layer = flow_.continuous + part.first;
-    body.layers = part.count;
-    body.backwards = kInverse;
-    body.begin = !kInverse && part.with_prior ? SegmentBegin::kPrior : SegmentBegin::kRows;
-    body.end = kInverse && part.with_prior ? SegmentEnd::kPriorDensity : SegmentEnd::kRows;
+    body.phase = part.phase[kInverse];
+    body.phases = part.phases[kInverse];
+    body.from_prior = part.with_prior && !kInverse;
+    body.to_prior = part.with_prior && kInverse;
     body.names = b_.names;
     body.rows = b_.results;
     body.log_q = log_q_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/kernel/cuda/scalar_tables.h"
+#include "core/kernel/cuda/schedule.h"
 #include "core/kernel/line_map.h"
 #include "core/kernel/scalar_store.h"
 
@@ -25,14 +26,15 @@ class ScalarPacker {
       const kernel::ScalarLayer& layer = flow_.layer[l];
       if (l == 0 || layer.coupling != nullptr || flow_.layer[l - 1].coupling != nullptr) StartPart(l);
       if (layer.continuous != nullptr) {
-        out_.parts.back().log_q_constant += PackContinuous(*layer.continuous);
-        ++out_.parts.back().count;
+        PackContinuous(*layer.continuous, &out_.parts.back());
       } else {
         PackCoupling(*layer.coupling, network_bytes, reflected_bytes);
       }
     }
     if (flow_.layers == 0) StartPart(0);
-    out_.continuous = Add(continuous_);
+    for (ScalarPart& part : out_.parts) {
+      if (part.coupling < 0) PackPhases(&part);
+    }
   }
 
  private:
@@ -43,7 +45,6 @@ class ScalarPacker {
 
   void StartPart(int32_t l) {
     ScalarPart part;
-    part.first = static_cast<int32_t>(continuous_.size());
     if (l == 0) {
       constexpr double kHalfLogTwoPi = 0.91893853320467274178;
       part.with_prior = true;
@@ -130,8 +131,18 @@ class ScalarPacker {
     prior.owned_active = Add(owned);
   }
 
-  // Returns what the linear features add to log q.
-  double PackContinuous(const kernel::ContinuousTables& tables) {
+  void PackPhases(ScalarPart* part) {
+    std::vector<const ContinuousTable*> layers;
+    for (const ContinuousTable& layer : part->continuous) layers.push_back(&layer);
+    for (const bool backwards : {false, true}) {
+      const ScheduleOptions options = {backwards, part->with_prior && !backwards, part->with_prior && backwards};
+      const std::vector<PhaseRecord> phases = Schedule(out_.cas, out_.prior, layers, options).phases();
+      part->phase[backwards] = Add(phases);
+      part->phases[backwards] = static_cast<int32_t>(phases.size());
+    }
+  }
+
+  void PackContinuous(const kernel::ContinuousTables& tables, ScalarPart* part) {
     const hf_scalar_continuous& in = tables.flow;
     const int64_t times = 2 * int64_t{in.steps} + 1;
     std::vector<int32_t> sines, linear;
@@ -143,28 +154,25 @@ class ScalarPacker {
     const int64_t rows = times * (1 + out.sines), modes = out_.cas.owned_modes;
     const bool by_mode = rows * modes * 8 <= table_bytes_;
     out.columns = by_mode ? modes : in.orbits;
-    std::vector<double> kernel(rows * out.columns), divergence, frequency;
+    std::vector<double> kernel(rows * out.columns);
     std::vector<int32_t> orbit;
     for (const int32_t mode : owned_modes_) orbit.push_back(mode < 0 ? 0 : in.orbit[mode]);
-    double log_q = 0;
     for (int64_t t = 0; t < times; ++t) {
       double* row = kernel.data() + t * (1 + out.sines) * out.columns;
       for (int32_t f : linear) {
         AddKernel(in, t, f, by_mode, row);
-        log_q -= tables.at_origin[t * in.features + f] * Weight(t, in.steps) * flow_.geometry.components * flow_.active;
+        part->log_q_constant -= tables.at_origin[t * in.features + f] * Weight(t, in.steps) *
+                                flow_.geometry.components * flow_.active;
       }
       for (int32_t f : sines) {
         AddKernel(in, t, f, by_mode, row += out.columns);
-        divergence.push_back(-tables.at_origin[t * in.features + f] * in.frequency[f] / in.steps);
+        out.divergence.push_back(-tables.at_origin[t * in.features + f] * in.frequency[f] / in.steps);
       }
     }
-    for (int32_t f : sines) frequency.push_back(in.frequency[f] / flow_.geometry.sites);
+    for (int32_t f : sines) out.frequency.push_back(in.frequency[f] / flow_.geometry.sites);
     out.kernel = Add(kernel);
     out.orbit = by_mode ? nullptr : Add(orbit);
-    out.divergence = Add(divergence);
-    out.frequency = Add(frequency);
-    continuous_.push_back(out);
-    return log_q;
+    part->continuous.push_back(std::move(out));
   }
 
   // The kernel itself: the store's is over the number of sites.
@@ -211,7 +219,6 @@ class ScalarPacker {
   Arena& arena_;
   ScalarTables& out_;
   std::vector<int32_t> owned_sites_, owned_modes_;
-  std::vector<ContinuousTable> continuous_;
 };
 
 }  // namespace haarflow::isa_cuda

@@ -27,17 +27,18 @@ struct ScalarCouplingTables {
 
 // A run of continuous layers (the first one with the prior, and maybe without layers), or one coupling.
 struct ScalarPart {
-  int32_t coupling = -1;  // index of the coupling, or -1
-  int32_t first = 0, count = 0;
+  int32_t coupling = -1;                     // index of the coupling, or -1
+  std::vector<ContinuousTable> continuous;
   bool with_prior = false;
   double log_q_constant = 0;
+  const PhaseRecord* phase[2] = {};          // forwards, backwards
+  int32_t phases[2] = {};
 };
 
 struct ScalarTables {
   SiteTables sites{};
   CasTables cas{};
   PriorTable prior{};
-  const ContinuousTable* continuous = nullptr;
   ConditionalTable conditional{};  // of the heat bath
   std::vector<ScalarCouplingTables> couplings;
   std::vector<ScalarPart> parts;
@@ -81,6 +82,7 @@ class ScalarLayout {
     work_ = 8 * buffers_ * configurations_ * components * plan_->padded();
     const int64_t sums = 8 * configurations_ * threads_;
     global_work_ = work_ + sums > std::min(limits.shared_bytes, FromEnvironment("HAARFLOW_CUDA_SHARED_BYTES", 1 << 30));
+    if (global_work_) slots_ = 0;
     shared_bytes_ = sums + (global_work_ ? 0 : work_);
     blocks_ = INT32_MAX;
     if (global_work_ || slots_ == 0) {

@@ -14,10 +14,11 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __grid_constant__
 
 struct dim3 {
@@ -97,11 +98,27 @@ struct Control {
   std::atomic<int> wait_error{0};                    // what waits for events answer
   std::atomic<bool> capture_fails{false};
   std::atomic<int> shared_bytes{227 << 10};  // what a block may have
+  std::atomic<int> order{0};                 // of threads between barriers: 0 falling, 1 rising, 2 mixed
   std::atomic<int> live{0};  // allocations, streams, events and graphs not yet freed
   std::atomic<int> graph_launches{0};
   std::atomic<int> kernel_launches{0};
 };
 inline Control control;
+
+// The i-th of n threads to run.
+inline int32_t ThreadInOrder(int32_t i, int32_t n) {
+  switch (control.order) {
+    case 0:
+      return n - 1 - i;
+    case 1:
+      return i;
+    default: {  // steps of a number without a common factor
+      int32_t step = n * 5 / 8 + 1;
+      while (std::gcd(step, n) != 1) ++step;
+      return static_cast<int32_t>((int64_t{i} * step + 1) % n);
+    }
+  }
+}
 
 // Dynamic shared memory of the block that runs, of the very size that the launch asks for, NaN at first.
 inline thread_local void* shared_memory = nullptr;
