@@ -24,7 +24,8 @@ struct TrainingProgress {
   uint64_t step = 0;  // over all phases
   uint64_t total_steps = 0;
   double loss = 0;  // mean(log q + S) of the last batch that the flow drew
-  double ess = 0;   // of the weights of recent batches (exponential average); noisy and no quality claim
+  // Of the weights of recent batches (of conditional flows: of tiles of 16), exponential average: noisy, no quality claim.
+  double ess = 0;
   double steps_per_second = 0;
   double seconds_left = 0;
 };

@@ -6,10 +6,10 @@ from a smaller lattice's: kernels are copied by displacement, spectra interpolat
 """
 import sys
 
-def phase(steps, batch, rate, integration_steps):
+def phase(steps, batch, rate, integration_steps, clip=10):
     return (f"  phases {{\n"
             f"    steps: {steps} batch: {batch} learning_rate: {rate} schedule: LEARNING_RATE_SCHEDULE_COSINE final_learning_rate_factor: 0.05\n"
-            f"    estimator: GRADIENT_ESTIMATOR_PATH clip_norm: 10 adam_beta1: 0.9 adam_beta2: 0.99 warmup_steps: 10\n"
+            f"    estimator: GRADIENT_ESTIMATOR_PATH clip_norm: {clip} adam_beta1: 0.9 adam_beta2: 0.99 warmup_steps: 10\n"
             f"    kinetic_penalty: 1e-3 average_decay: 0.995 integration_steps: {integration_steps} \n"
             f"  }}\n")
 
@@ -43,10 +43,10 @@ MODELS = [
     critical("phi4-l14-e5", 14, 5.113, [(3000, 64, 0.01, 12)], "phi4-l12-e4"),
     critical("phi4-l16", 16, 5.0, [(5000, 32, 0.01, 12), (2000, 64, 0.002, 16)], "phi4-l8-e2"),
     critical("phi4-l32", 32, 4.65, [(6000, 32, 0.01, 12), (1500, 64, 0.002, 20)], "phi4-l16", samples=16384),
-    critical("phi4-l8-lambda", 8, 6, [(5000, 128, 0.01, 10)], conditioning=interval("lambda", 4, 8, 6), samples=16384),
-    kappa([8, 8], [(5000, 128, 0.01, 10)]),
-    kappa([8, 16], [(3000, 128, 0.01, 10)], "phi4-8x8-kappa"),
-    kappa([8, 64], [(3000, 64, 0.01, 10)], "phi4-8x16-kappa"),
+    critical("phi4-l8-lambda", 8, 6, [(3000, 128, 0.01, 12), (2000, 128, 0.002, 20)], conditioning=interval("lambda", 4, 8, 6), samples=16384),
+    kappa([8, 8], [(4000, 128, 0.005, 12, 3), (2000, 128, 0.001, 20, 3)]),
+    kappa([8, 16], [(2000, 128, 0.003, 12, 3), (1000, 128, 0.001, 20, 3)], "phi4-8x8-kappa"),
+    kappa([8, 64], [(2000, 64, 0.003, 16, 3), (1000, 64, 0.001, 24, 3)], "phi4-8x16-kappa"),
 ]
 
 if __name__ == "__main__":

@@ -1,45 +1,88 @@
-// The bundled models keep what their cards say, forwards and backwards: fresh proposals, and fields of an independent
-// perfect sampler.
+// The bundled models keep what their cards say, forwards and backwards: fresh proposals, and fields of independent
+// samplers of the target.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 
+#include "absl/strings/str_replace.h"
 #include "core/base/file.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "core/model/store.h"
 #include "core/observable/observable.h"
 #include "core/train/evaluate.h"
+#include "core/train/target_samples.h"
 #include "tests/reference/tier.h"
 #include "tests/reference/u1_reference.h"
 
 namespace haarflow {
 namespace {
 
-class Bundled : public ::testing::TestWithParam<std::string> {
+struct Expected {
+  std::string model;
+  double least_ess;
+  std::optional<double> log_z;  // where no closed form is known: tensor contractions (targets.md 1.4)
+};
+
+class Bundled : public ::testing::TestWithParam<Expected> {
  protected:
-  Bundled() : stored_(*ModelStore::Open(HAARFLOW_SOURCE "/deploy/models")->LoadChampion(GetParam())) {}
+  Bundled() : stored_(*ModelStore::Open(HAARFLOW_SOURCE "/deploy/models")->LoadChampion(GetParam().model)) {}
+  std::optional<double> Exact() const {
+    return GetParam().log_z.has_value() ? GetParam().log_z : ExactLogZ(stored_.spec.target());
+  }
+  // Fewer where a proposal is dear.
+  int64_t Samples(int64_t usual, int64_t full) const {
+    return std::max<int64_t>(256, testing::Length(usual, full) * 64 / FieldSize(stored_.spec.target()));
+  }
   const StoredModel stored_;
 };
 
+double Sigma(double a, double b) { return std::sqrt(a * a + b * b); }
+
 TEST_P(Bundled, KeepsWhatItsCardSays) {
   const v1::ModelCard& card = stored_.manifest.card;
-  const auto fresh = *EvaluateModel(stored_.spec, stored_.weights, testing::Length(16384, 1 << 20), 4242, 1);
-  const auto sigma = [](double a, double b) { return std::sqrt(a * a + b * b); };
+  const auto fresh = *EvaluateModel(stored_.spec, stored_.weights, Samples(16384, 1 << 20), 4242, 1);
   EXPECT_LT(std::abs(fresh.quality().ess() - card.quality().ess()),
-            4 * sigma(fresh.quality().ess_error(), card.quality().ess_error()));
-  EXPECT_LT(std::abs(fresh.quality().acceptance() - card.quality().acceptance()), 0.01);
-  const double exact = *ExactLogZ(stored_.spec.target());
-  EXPECT_LT(std::abs(fresh.log_z() - exact), 4 * fresh.log_z_error());
-  EXPECT_LT(std::abs(card.log_z() - exact), 4 * card.log_z_error());
-  EXPECT_LT(card.mean_log_weight(), exact);
-  EXPECT_GT(card.quality().ess(), 0.8);
+            4.5 * Sigma(fresh.quality().ess_error(), card.quality().ess_error()));
+  EXPECT_LT(std::abs(fresh.quality().acceptance() - card.quality().acceptance()), 0.03);
+  EXPECT_LT(std::abs(fresh.log_z() - card.log_z()), 4.5 * Sigma(fresh.log_z_error(), card.log_z_error()));
+  if (const auto exact = Exact(); exact.has_value()) {
+    EXPECT_LT(std::abs(fresh.log_z() - *exact), 4 * fresh.log_z_error());
+    EXPECT_LT(std::abs(card.log_z() - *exact), 4 * card.log_z_error() + std::abs(card.log_q_error_mean()));
+    EXPECT_LT(card.mean_log_weight(), *exact);
+  }
+  EXPECT_GT(card.quality().ess(), GetParam().least_ess);
+  EXPECT_EQ(card.unreliable_reason(), "");
+  EXPECT_EQ(fresh.unreliable_reason(), "");
   EXPECT_EQ(card.parameters(), fresh.parameters());
   EXPECT_LT(stored_.manifest.weights_bytes, 1 << 20);
 }
 
+// Twice the steps change log w by less than the card certifies.
+TEST_P(Bundled, IntegrationErrorIsWhatTheCardCertifies) {
+  const v1::ModelCard& card = stored_.manifest.card;
+  if (card.steps() == 0) return;  // exact by construction
+  EXPECT_LT(std::abs(card.log_q_error_mean()), kCertifiedLogWeightError);
+  EXPECT_LT(card.log_q_error_sigma(), kCertifiedLogWeightError);
+  const int32_t steps = static_cast<int32_t>(card.steps());
+  const auto served = *Model::Create(stored_.spec, stored_.weights, CpuKernels(), 0);
+  ASSERT_EQ(served->steps(), steps);
+  const auto finer = *Model::Create(stored_.spec, stored_.weights, CpuKernels(), 0, 2 * steps);
+  const auto n = static_cast<uint64_t>(Samples(1024, 65536));
+  const auto a = *DrawLogWeights(*served, served->target(), n, 99, 1);
+  const auto b = *DrawLogWeights(*finer, finer->target(), n, 99, 1);
+  double mean = 0, square = 0;
+  for (uint64_t i = 0; i < n; ++i) {
+    mean += (a[i] - b[i]) / static_cast<double>(n);
+    square += (a[i] - b[i]) * (a[i] - b[i]) / static_cast<double>(n);
+  }
+  EXPECT_LT(std::abs(mean), 1.5 * kCertifiedLogWeightError);
+  EXPECT_LT(std::sqrt(square), 2 * kCertifiedLogWeightError);
+}
+
 TEST_P(Bundled, IsWhatItsSpecInDeployDescribes) {
-  const auto text = ReadFile(HAARFLOW_SOURCE "/deploy/specs/" + GetParam() + ".txtpb", 1 << 20);
+  const auto text = ReadFile(HAARFLOW_SOURCE "/deploy/specs/" + GetParam().model + ".txtpb", 1 << 20);
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_EQ(*text, stored_.spec_text);
 }
@@ -49,17 +92,23 @@ TEST_P(Bundled, IsWhatItsSpecInDeployDescribes) {
 TEST_P(Bundled, CoversTheTarget) {
   const auto model = *Model::Create(stored_.spec, stored_.weights, CpuKernels(), 0);
   const auto& target = stored_.spec.target();
-  const reference::Shape shape(target.lattice().shape().begin(), target.lattice().shape().end());
-  std::mt19937_64 random(5);
-  const int64_t n = testing::Length(2000, 100000);
   Proposals fields;
-  fields.Resize(n, model->lattice().links());
-  for (int64_t i = 0; i < n; ++i) {
-    const auto field = reference::PerfectSample2d(shape, target.u1_wilson().beta(), &random);
-    std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
+  if (target.has_u1_wilson()) {
+    const reference::Shape shape(target.lattice().shape().begin(), target.lattice().shape().end());
+    std::mt19937_64 random(5);
+    fields.Resize(testing::Length(2000, 100000), model->field_size());
+    for (int64_t i = 0; i < fields.n; ++i) {
+      const auto field = reference::PerfectSample2d(shape, target.u1_wilson().beta(), &random);
+      std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
+    }
+  } else {
+    TargetSamples samples = *DrawTargetSamples(target, Samples(4096, 65536), 6, 1);
+    fields.Resize(samples.n, model->field_size());
+    fields.field = std::move(samples.field);
   }
+  const int64_t n = fields.n;
   ASSERT_TRUE(model->Density(target, &fields).ok());
-  const double exact = *ExactLogZ(target);
+  const double exact = Exact().value_or(stored_.manifest.card.log_z());
   double inverse = 0, inverse_square = 0, mean = 0, square = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double d = fields.LogWeight(i) - exact;
@@ -69,13 +118,22 @@ TEST_P(Bundled, CoversTheTarget) {
     square += d * d / static_cast<double>(n);
   }
   const double error = std::sqrt((inverse_square - inverse * inverse) / static_cast<double>(n));
-  EXPECT_LT(std::abs(inverse - 1), 4 * error);
+  // Fields of Markov chains are not quite independent.
+  EXPECT_LT(std::abs(inverse - 1), (target.has_u1_wilson() ? 4 : 6) * error);
   EXPECT_LT(error, 0.05);
   EXPECT_GT(mean, -4 * std::sqrt(square / static_cast<double>(n)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Bundled, ::testing::Values("u1-l8-b2", "u1-l16-b2"),
-                         [](const auto& i) { return i.param == "u1-l8-b2" ? "L8" : "L16"; });
+INSTANTIATE_TEST_SUITE_P(
+    Models, Bundled,
+    ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}},
+                      Expected{"phi4-l6-e1", 0.995, 6.98494787}, Expected{"phi4-l8-tutorial", 0.995, 9.29136384},
+                      Expected{"phi4-l8-e2", 0.995, 15.9865008}, Expected{"phi4-l10-e3", 0.99, {}},
+                      Expected{"phi4-l12-e4", 0.985, 43.746016}, Expected{"phi4-l14-e5", 0.98, {}},
+                      Expected{"phi4-l16", 0.98, {}}, Expected{"phi4-l32", 0.9, {}},
+                      Expected{"phi4-l8-lambda", 0.99, {}}, Expected{"phi4-8x8-kappa", 0.95, {}},
+                      Expected{"phi4-8x16-kappa", 0.9, {}}, Expected{"phi4-8x64-kappa", 0.5, {}}),
+    [](const auto& i) { return absl::StrReplaceAll(i.param.model, {{"-", "_"}}); });
 
 }  // namespace
 }  // namespace haarflow

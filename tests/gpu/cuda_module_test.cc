@@ -5,29 +5,19 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/kernel/kernels.h"
+#include "gpu.h"
 #include "random_flow.h"
-
-// The module's code on the CPU; the module itself comes from LoadCudaKernels().
-extern "C" const hf_kernels* haarflow_kernels(void);
 
 namespace haarflow {
 namespace {
 
 constexpr double kBeta = 1.3;
 constexpr int32_t kLinks = 30;
-
-bool MachineHasAGpu() {
-  for (const char* path : {"/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"}) {
-    if (std::filesystem::exists(path)) return true;
-  }
-  return false;
-}
 
 struct Flow {
   const hf_kernels& kernels;
@@ -48,14 +38,7 @@ struct Flow {
 
 class CudaModule : public testing::TestWithParam<std::tuple<int32_t, bool>> {
  protected:
-  void SetUp() override {
-    const auto loaded = LoadCudaKernels();
-    if (!loaded.ok()) {
-      if (!MachineHasAGpu()) GTEST_SKIP() << "no CUDA device on this machine (" << loaded.status() << ")";
-      FAIL() << "this machine has a GPU, but: " << loaded.status();
-    }
-    cuda_ = *loaded;
-  }
+  void SetUp() override { LoadOrSkip(&cuda_); }
   int32_t map() const { return std::get<0>(GetParam()); }
   bool double_network() const { return std::get<1>(GetParam()); }
   const hf_kernels* cuda_ = nullptr;
@@ -147,6 +130,8 @@ TEST(CudaModuleFile, WithoutADeviceTheModuleSaysSo) {
   void* handle = nullptr;
   EXPECT_EQ(table.flow_create(&tables.view(), 0, &handle), HF_DEVICE_ERROR);
   EXPECT_NE(std::string(table.last_error()).find("no CUDA device"), std::string::npos) << table.last_error();
+  const hf_scalar_flow none = {};
+  EXPECT_EQ(table.scalar_flow_create(&none, 0, &handle), HF_DEVICE_ERROR);
   std::vector<double> one(16, 0.1);
   EXPECT_NE(table.circle_map_forward(HF_MAP_SPLINE, 4, 1, one.data(), one.data(), one.data(), one.data(), nullptr),
             HF_OK);

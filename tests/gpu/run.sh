@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the CUDA module, tests it on this machine's GPU and prints proposals per second of a model: not yet measured on a GPU.
+# Builds the CUDA module, tests it on this machine's GPU and prints proposals per second of models: not yet measured on a GPU.
 #
-#   tests/gpu/run.sh [SPEC.txtpb ...]        default: deploy/models/specs/*.txtpb
+#   tests/gpu/run.sh [SPEC.txtpb ...]        default: deploy/specs/*.txtpb
 #
 # BUILD (default build/gpu) is the build folder, HAARFLOW_SKIP_BUILD=1 uses what is there. Fails where the machine has no GPU.
 set -eu
@@ -10,7 +10,7 @@ build=${BUILD:-build/gpu}
 
 if [ "${HAARFLOW_SKIP_BUILD:-0}" != 1 ]; then
   cmake -S . -B "$build" -G Ninja -DHAARFLOW_TORCH=OFF -DHAARFLOW_SERVICE=OFF -DHAARFLOW_BENCH=OFF -DHAARFLOW_CUDA=ON
-  cmake --build "$build" --target haarflow_cuda bodies_test cuda_module_test draw_rate
+  cmake --build "$build" --target haarflow_cuda bodies_test scalar_bodies_test cuda_module_test cuda_scalar_test draw_rate
 fi
 
 if ! nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv; then
@@ -20,18 +20,47 @@ fi
 build=$(cd "$build" && pwd)
 export HAARFLOW_BIN_DIR="$build/bin"
 "$build/bin/bodies_test" --gtest_brief=1
-"$build/bin/cuda_module_test"
+"$build/bin/scalar_bodies_test" --gtest_brief=1
+"$build/bin/cuda_module_test" --gtest_brief=1
+"$build/bin/cuda_scalar_test" --gtest_brief=1
 
-[ $# -gt 0 ] || set -- deploy/models/specs/*.txtpb
-for spec in "$@"; do
-  "$build/bin/draw_rate" "$spec" cpu 1024
-  for n in 128 1024 4096 16384 65536; do
-    "$build/bin/draw_rate" "$spec" cuda:0 "$n"
+rate() { "$build/bin/draw_rate" "$@"; }
+
+# Scalars: where states, transforms and kernels lie.
+scalar_variants() {
+  for setting in HAARFLOW_CUDA_REGISTERS=0 HAARFLOW_CUDA_SHARED_BYTES=0 HAARFLOW_CUDA_TABLE_BYTES=0 HAARFLOW_CUDA_BATCH=4096 HAARFLOW_CUDA_BATCH=65536; do
+    echo "$setting"
+    env "$setting" "$build/bin/draw_rate" "$1" cuda:0 16384 1
   done
+}
+
+u1_variants() {
   echo "without graphs, and with other sub-batches:"
-  HAARFLOW_CUDA_GRAPHS=0 "$build/bin/draw_rate" "$spec" cuda:0 1024
+  HAARFLOW_CUDA_GRAPHS=0 rate "$1" cuda:0 1024
   for batch in 2048 4096 8192 65536; do
     echo "HAARFLOW_CUDA_BATCH=$batch"
-    HAARFLOW_CUDA_BATCH=$batch "$build/bin/draw_rate" "$spec" cuda:0 65536
+    HAARFLOW_CUDA_BATCH=$batch rate "$1" cuda:0 65536
   done
+}
+
+# Extents that no model has, and the layouts that they take: registers up to 64x64, state in memory, everything in memory.
+scalar_spec() {
+  printf 'name: "scaling-%sx%s"\nspec_version: 1\ntarget { lattice { shape: [%s, %s] } phi4 { mass { m2: -1 lambda: 1.5 } } }\n' "$1" "$1" "$1" "$1"
+  printf 'prior { free_field { m2: 1 learnable: true } }\n'
+  printf 'layers { scalar_continuous_flow { frequencies: %s max_frequency: 3 time_modes: 4 } }\n' "$2"
+}
+
+[ $# -gt 0 ] || set -- deploy/specs/*.txtpb
+for spec in "$@"; do
+  rate "$spec" cpu 1024
+  for n in 128 1024 4096 16384 65536; do rate "$spec" cuda:0 "$n"; done
+  if grep -q phi4 "$spec"; then scalar_variants "$spec"; else u1_variants "$spec"; fi
+done
+
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+for extent in 4 8 16 32 64 128 256; do
+  scalar_spec "$extent" 2 > "$temporary/spec.txtpb"
+  rate "$temporary/spec.txtpb" cpu 16
+  rate "$temporary/spec.txtpb" cuda:0 $((4194304 / extent / extent))
 done

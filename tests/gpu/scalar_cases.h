@@ -55,7 +55,9 @@ inline std::vector<ScalarCase> ScalarCases() {
   add("L7x12", {7, 12});
   add("L9x25", {9, 25});
   add("L18x20", {18, 20});
+  add("L14x14", {14, 14});
   add("L16x3", {16, 3});
+  add("L8x64", {8, 64});
   add("L96x2", {96, 2});
   add("L11x4", {11, 4});
   add("L4x13", {4, 13});

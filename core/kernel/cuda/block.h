@@ -19,8 +19,8 @@
 namespace haarflow::HF_ISA {
 
 struct BlockShape {
-  int32_t threads;         // of one configuration; up to 32 of them: a divisor of 32
-  int32_t configurations;  // of one block at a time
+  int32_t threads;         // of one configuration
+  int32_t configurations;  // of one block at a time; all threads in one warp where they are several
   int64_t batch;           // configurations in all
   int32_t block_threads() const { return (threads * configurations + kWarp - 1) / kWarp * kWarp; }
   int64_t groups() const { return (batch + configurations - 1) / configurations; }
@@ -38,7 +38,7 @@ class Block {
   HF_BLOCK_FN void Phase(const F& f) {
     const int64_t configuration = first_ + slot_;
     if (slot_ < shape_.configurations && configuration < shape_.batch) f(lane_, slot_, configuration, thread_);
-    if (shape_.threads <= kWarp) {
+    if (shape_.threads * shape_.configurations <= kWarp) {
       __syncwarp();
     } else {
       __syncthreads();

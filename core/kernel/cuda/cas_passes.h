@@ -54,6 +54,27 @@ HF_INLINE UnitEntry Read(const UnitEntry* p) {
 #endif
 }
 
+template <class T>
+struct alignas(2 * sizeof(T)) PairOf {
+  T first, second;
+};
+HF_INLINE PairOf<double> Read(const PairOf<double>* p) {
+#ifdef __CUDA_ARCH__
+  const double2 v = __ldg(reinterpret_cast<const double2*>(p));
+  return {v.x, v.y};
+#else
+  return *p;
+#endif
+}
+HF_INLINE PairOf<int32_t> Read(const PairOf<int32_t>* p) {
+#ifdef __CUDA_ARCH__
+  const int2 v = __ldg(reinterpret_cast<const int2*>(p));
+  return {v.x, v.y};
+#else
+  return *p;
+#endif
+}
+
 // A unit of a first pass.
 template <int R>
 struct RealUnit {
@@ -82,8 +103,9 @@ struct ComplexUnit {
     HF_UNROLL
     for (int j = 0; j < R; ++j) {
       // Of frequencies the image of k + M q is M - k + M (r - 1 - q).
-      const double re = x[j], mirror = x[R + j], im = x[kTransposed ? 2 * R - 1 - j : R + j];
-      in[j] = {own_mirror ? mirror : re, im};
+      const double re = x[j], mirror = x[R + j];
+      in[j].re = own_mirror ? mirror : re;
+      in[j].im = x[kTransposed ? 2 * R - 1 - j : R + j];
       if (!kTransposed && j > 0) in[j] = Rotate(in[j], Read(turn + 2 * j - 2), -Read(turn + 2 * j - 1));
     }
     FourierPoints<R, 1, kTransposed ? 1 : -1>(in, out);
@@ -137,6 +159,8 @@ HF_INLINE void ForRadix(int32_t radix, const F& f) {
         return f(RealUnit<10>());
       case 12:
         return f(RealUnit<12>());
+      case 14:
+        return f(RealUnit<14>());
       case 16:
         return f(RealUnit<16>());
       case -5:

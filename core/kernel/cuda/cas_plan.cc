@@ -10,7 +10,7 @@ namespace haarflow::isa_cuda {
 namespace {
 
 // What ForRadix knows.
-constexpr int kRealRadices[] = {16, 12, 10, 8, 7, 6, 5, 4, 3, 2};
+constexpr int kRealRadices[] = {16, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2};
 constexpr int kComplexRadices[] = {8, 5, 4, 3, 2};
 
 struct Factors {

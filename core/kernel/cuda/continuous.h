@@ -189,25 +189,31 @@ struct ContinuousBody {
       HF_UNROLL
       for (int i = 0; i < Unit::kSize; ++i) t.field.At(c, slots + i) = x[c][i];
     }
+    const uint8_t* active = prior.owned_active;
+    const double trace = active == nullptr ? Sines<Unit, false>(r.a, nullptr, x)
+                                           : Sines<Unit, true>(r.a, active + slots * int64_t{shape.threads} + lane, x);
+    HF_UNROLL
+    for (int c = 0; c < kComponents; ++c) {
+      Unit::template Transform<false>(x[c], 0, pass.twiddles);
+      StoreUnit<Unit>(at, pass.step, x[c], Buffer(r.to, slot) + c * cas.padded);
+    }
+    return trace;
+  }
+
+  // Of a unit's sites, in place; inactive ones become zero. Returns the sum of tr g' / w.
+  template <class Unit, bool kMasked>
+  HF_BLOCK_FN double Sines(double frequency, const uint8_t* active, double (&x)[kComponents][Unit::kSize]) const {
     double trace = 0;
     HF_UNROLL
     for (int i = 0; i < Unit::kSize; ++i) {
       double own[kComponents];
       HF_UNROLL
       for (int c = 0; c < kComponents; ++c) own[c] = x[c][i];
-      double site_trace = Sine(r.a, own);
-      if (prior.owned_active != nullptr &&
-          Read(prior.owned_active + (slots + i) * int64_t{shape.threads} + lane) == 0) {
-        own[0] = site_trace = 0;
-      }
+      double site_trace = Sine(frequency, own);
+      if (kMasked && Read(active + i * shape.threads) == 0) own[0] = site_trace = 0;
       trace = trace + site_trace;
       HF_UNROLL
       for (int c = 0; c < kComponents; ++c) x[c][i] = own[c];
-    }
-    HF_UNROLL
-    for (int c = 0; c < kComponents; ++c) {
-      Unit::template Transform<false>(x[c], 0, pass.twiddles);
-      StoreUnit<Unit>(at, pass.step, x[c], Buffer(r.to, slot) + c * cas.padded);
     }
     return trace;
   }
@@ -235,9 +241,28 @@ struct ContinuousBody {
     }
   }
 
-  HF_BLOCK_FN double KernelAt(const double* kernel, const int32_t* orbit, int32_t lane, int64_t slot) const {
-    const int64_t own = slot * shape.threads + lane;
-    return Read(kernel + (orbit != nullptr ? Read(orbit + own) : own));
+  // velocity += kernel x at a unit's frequencies, or velocity = kernel x. `place`: of the unit's first pair.
+  template <int kSize, bool kAdd>
+  HF_BLOCK_FN void ApplyKernel(const double* kernel, const int32_t* orbit, int64_t place, const double* x,
+                               double* velocity) const {
+    const auto apply = [&](int i, double k) HF_LAMBDA {
+      velocity[i] = kAdd ? Fma(k, x[i], velocity[i]) : k * x[i];
+    };
+    if (orbit == nullptr) {
+      HF_UNROLL
+      for (int i = 0; i < kSize; i += 2) {
+        const PairOf<double> k = Read(reinterpret_cast<const PairOf<double>*>(kernel) + place + i / 2 * shape.threads);
+        apply(i, k.first);
+        if (i + 1 < kSize) apply(i + 1, k.second);
+      }
+    } else {
+      HF_UNROLL
+      for (int i = 0; i < kSize; i += 2) {
+        const PairOf<int32_t> o = Read(reinterpret_cast<const PairOf<int32_t>*>(orbit) + place + i / 2 * shape.threads);
+        apply(i, Read(kernel + o.first));
+        if (i + 1 < kSize) apply(i + 1, Read(kernel + o.second));
+      }
+    }
   }
 
   HF_BLOCK_FN void ModePhase(Block<Thread>& block, const PhaseRecord& r) const {
@@ -255,8 +280,7 @@ struct ContinuousBody {
               LoadUnit<Unit>(at, pass.step, memory, x);
               if (!r.Has(PhaseRecord::kRaw)) Unit::template Transform<false>(x, at.pair, pass.twiddles);
             }
-            HF_UNROLL
-            for (int i = 0; i < Unit::kSize; ++i) x[i] = Advance(r, lane, slots + i, c, x[i], t);
+            Advance<Unit::kSize>(r, lane, slots, c, x, t);
             if (!r.Has(PhaseRecord::kToWork)) continue;
             if (!r.Has(PhaseRecord::kRawOut)) Unit::template Transform<true>(x, at.pair, pass.twiddles);
             StoreUnit<Unit>(at, pass.step, x, memory);
@@ -266,27 +290,38 @@ struct ContinuousBody {
     });
   }
 
-  // One own frequency: returns the next stage's input (or the state after the last one).
-  HF_BLOCK_FN double Advance(const PhaseRecord& r, int32_t lane, int64_t slot, int c, double x, Thread& t) const {
-    double& velocity = t.velocity.At(c, slot);
-    double& momentum = t.momentum.At(c, slot);
-    double& sum = t.sum.At(c, slot);
-    const double w = r.kernel != nullptr ? Fma(KernelAt(r.kernel, r.orbit, lane, slot), x, velocity) : velocity;
-    if (r.Has(PhaseRecord::kAdd)) {
-      velocity = w;
-      return x;
-    }
-    const bool full = r.Has(PhaseRecord::kFull);
-    const double total = r.Has(PhaseRecord::kRaw) ? x : Fma(r.a, w, r.Has(PhaseRecord::kFirst) ? momentum : sum);
-    double input = total;
-    if (full) {
-      momentum = total;
+  // A unit's frequencies: from the transform of a sine to the next stage's input (or the state after the last one). The
+  // sum of a step starts as the state.
+  template <int kSize>
+  HF_BLOCK_FN void Advance(const PhaseRecord& r, int32_t lane, int64_t slots, int c, double* x, Thread& t) const {
+    const int64_t place = slots / kSize * ((kSize + 1) / 2) * shape.threads + lane;
+    double velocity[kSize];
+    if (r.Has(PhaseRecord::kRaw)) {
+      HF_UNROLL
+      for (int i = 0; i < kSize; ++i) t.momentum.At(c, slots + i) = t.sum.At(c, slots + i) = x[i];
     } else {
-      sum = total;
-      input = Fma(r.b, w, momentum);
+      HF_UNROLL
+      for (int i = 0; i < kSize; ++i) velocity[i] = t.velocity.At(c, slots + i);
+      if (r.kernel != nullptr) ApplyKernel<kSize, true>(r.kernel, r.orbit, place, x, velocity);
+      if (r.Has(PhaseRecord::kAdd)) {
+        HF_UNROLL
+        for (int i = 0; i < kSize; ++i) t.velocity.At(c, slots + i) = velocity[i];
+        return;
+      }
+      const bool full = r.Has(PhaseRecord::kFull);
+      HF_UNROLL
+      for (int i = 0; i < kSize; ++i) {
+        const double sum = Fma(r.a, velocity[i], t.sum.At(c, slots + i));
+        t.sum.At(c, slots + i) = sum;
+        if (full) t.momentum.At(c, slots + i) = sum;
+        x[i] = full ? sum : Fma(r.b, velocity[i], t.momentum.At(c, slots + i));
+      }
     }
-    velocity = r.next != nullptr ? KernelAt(r.next, r.next_orbit, lane, slot) * input : 0.0;
-    return input;
+    HF_UNROLL
+    for (int i = 0; i < kSize; ++i) velocity[i] = 0;
+    if (r.next != nullptr) ApplyKernel<kSize, false>(r.next, r.next_orbit, place, x, velocity);
+    HF_UNROLL
+    for (int i = 0; i < kSize; ++i) t.velocity.At(c, slots + i) = velocity[i];
   }
 
   // --------------------------------------------------------------------------------------------------------------- ends

@@ -8,8 +8,8 @@
 namespace haarflow::HF_ISA {
 
 // Threads own points: slot i of a thread in a pass is point i % unit points of its unit i / unit points, and thread
-// `lane`'s units are lane, lane + threads, ... What belongs to a thread's own points stands at slot * threads + lane, so
-// that a warp reads it in one piece.
+// `lane`'s units are lane, lane + threads, ... What belongs to a thread's own points stands at slot * threads + lane (of
+// modes in pairs, ScalarPacker::OwnedPoints), so that a warp reads it in one piece.
 struct CasTables {
   int32_t sites, components;
   int32_t padded;                   // numbers of a component in memory
@@ -59,8 +59,7 @@ struct PhaseRecord {
     kRawOut = 32,   // kMode: writes without a pass
     kKeep = 64,     // kSine: keeps the field
     kAdd = 128,     // kMode: adds to the velocity, and that is all
-    kFirst = 256,   // kMode: the first stage of a step
-    kFull = 512,    // kMode: the result is the state
+    kFull = 256,    // kMode: the last stage of a step
   };
   int32_t op, flags;
   int32_t pass;

@@ -72,18 +72,20 @@ class ScalarPacker {
                         arena_.Add(t.centre, t.points)};
   }
 
-  // Indices by address of the points that a pass's threads own, in the order that ContinuousBody reads: -1 where a
-  // thread has none.
-  std::vector<int32_t> OwnedPoints(const CasPlan::Pass& pass, const std::vector<int32_t>& at_address) const {
-    const int64_t threads = layout_.threads();
-    std::vector<int32_t> owned(layout_.Slots(pass) * threads, -1);
+  // Sites or modes (by address) of the points that a pass's threads own, slot by slot, -1 where a thread has none. With
+  // `pairs` those of two slots of a unit stand side by side, so that a thread reads two numbers at once.
+  std::vector<int32_t> OwnedPoints(const CasPlan::Pass& pass, const std::vector<int32_t>& at_address, bool pairs) const {
+    const int64_t threads = layout_.threads(), width = pairs ? 2 : 1;
+    const int64_t rows = (pass.unit_points + width - 1) / width;
     const std::vector<CasPlan::Unit> units = plan_.Units(pass);
-    for (int64_t u = 0; u < static_cast<int64_t>(units.size()); ++u) {
+    const auto count = static_cast<int64_t>(units.size());
+    std::vector<int32_t> owned((count + threads - 1) / threads * rows * threads * width, -1);
+    for (int64_t u = 0; u < count; ++u) {
       for (int32_t i = 0; i < pass.unit_points; ++i) {
         const int32_t half = std::max(1, std::abs(pass.radix));
         const int32_t start = i < half ? units[u].first : units[u].mirror;
         if (start < 0) continue;
-        owned[(u / threads * pass.unit_points + i) * threads + u % threads] =
+        owned[((u / threads * rows + i / width) * threads + u % threads) * width + i % width] =
             at_address[start + i % half * plan_.Step(pass)];
       }
     }
@@ -112,8 +114,8 @@ class ScalarPacker {
     }
     cas.site_address = Add(site_address);
     cas.mode_address = Add(mode_address);
-    owned_sites_ = OwnedPoints(plan_.passes().front(), site_at);
-    owned_modes_ = OwnedPoints(plan_.passes().back(), mode_at);
+    owned_sites_ = OwnedPoints(plan_.passes().front(), site_at, false);
+    owned_modes_ = OwnedPoints(plan_.passes().back(), mode_at, true);
     cas.owned_sites = static_cast<int64_t>(owned_sites_.size());
     cas.owned_modes = static_cast<int64_t>(owned_modes_.size());
   }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -72,8 +71,7 @@ class ScalarLayout {
     }
     const int64_t in_memory = std::clamp<int64_t>((plan->sites() / 4 + 31) / 32 * 32, 32, 512);
     threads_ = slots_ > 0 ? plan->Threads(slots_) : in_memory;
-    // Within a warp configurations need no barrier of the whole block.
-    if (threads_ <= kWarp) threads_ = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(threads_)));
+    // Small configurations share a block of one warp, which needs no barrier of a whole block.
     configurations_ = std::max<int64_t>(1, kWarp / threads_);
     plan->Place(threads_);
     plan_ = std::move(plan);
@@ -96,9 +94,6 @@ class ScalarLayout {
   int32_t buffers() const { return buffers_; }
   BlockShape Shape(int64_t batch) const {
     return {static_cast<int32_t>(threads_), static_cast<int32_t>(configurations_), batch};
-  }
-  int64_t Slots(const CasPlan::Pass& pass) const {
-    return (plan_->UnitCount(pass) + threads_ - 1) / threads_ * pass.unit_points;
   }
   int64_t threads() const { return threads_; }
   int64_t blocks() const { return blocks_; }

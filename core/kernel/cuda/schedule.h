@@ -73,7 +73,7 @@ class Schedule {
   }
 
   void Integrate() {
-    PhaseRecord& start = Add(PhaseRecord::kMode, PhaseRecord::kFromWork | PhaseRecord::kRaw | PhaseRecord::kFull);
+    PhaseRecord& start = Add(PhaseRecord::kMode, PhaseRecord::kFromWork | PhaseRecord::kRaw);
     Continue(LayerAt(0), 0, &start);
     for (size_t l = 0; l < layers_.size(); ++l) {
       const ContinuousTable& flow = LayerAt(l);
@@ -82,7 +82,7 @@ class Schedule {
           Sine(flow, stage, sine);
           SetKernel(flow, stage, sine, &Add(PhaseRecord::kMode, PhaseRecord::kFromWork | PhaseRecord::kAdd));
         }
-        int32_t flags = (stage % 4 == 0 ? PhaseRecord::kFirst : 0) | (stage % 4 == 3 ? PhaseRecord::kFull : 0);
+        int32_t flags = stage % 4 == 3 ? PhaseRecord::kFull : 0;
         if (flow.sines > 0) {
           Sine(flow, stage, flow.sines - 1);
           flags |= PhaseRecord::kFromWork;
