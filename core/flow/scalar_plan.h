@@ -1,5 +1,5 @@
-// A scalar flow as tables: what a spec's prior and layers are made of, without weights. Together with parameters, and the
-// values that the model is conditioned on, it gives the tables that kernels run from (hf_scalar_flow).
+// A scalar flow as tables: what a spec's prior and layers are made of, without weights. Together with parameters, and
+// the values that the model is conditioned on, it gives the tables that kernels run from (hf_scalar_flow).
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,15 @@
 
 namespace haarflow {
 
-// Tensors, float64: NAME.kernel [features][kernel orbits][time modes][conditioning modes], K_f(d; t) = sum over modes of
-// kernel x T_n(2 t - 1) x conditioning mode; NAME.frequency [sines]. Beside the trained ones "steps", float64 [1]: the number
-// of Runge-Kutta steps that is served.
+// Tensors, float64: NAME.kernel [features][kernel orbits][time modes][conditioning modes], K_f(d; t) = sum over modes
+// of kernel x T_n(2 t - 1) x conditioning mode; NAME.frequency [sines]. Beside the trained ones "steps", float64 [1]:
+// the number of Runge-Kutta steps that is served.
 struct ScalarContinuousPlan {
   std::string name;  // "layers.0"
   int32_t frequencies = 0;
   double max_frequency = 0;
   int32_t time_modes = 1;
-  std::vector<int32_t> orbits;  // displacement orbits that carry a number
+  std::vector<int32_t> orbits;                          // displacement orbits that carry a number
   int32_t features() const { return frequencies + 1; }  // the first is linear
 };
 
@@ -46,7 +46,8 @@ struct ScalarFlowPlan {
   bool fourier_prior = false;
   bool learnable_prior = false;       // tensor "prior.log_sigma" [orbits][conditioning modes], float64
   std::vector<double> initial_sigma;  // [orbits], or [1] for independent sites
-  // With a heat bath spectra have half the period: [orbits], the orbit that shares the number of each (itself elsewhere).
+  // With a heat bath spectra have half the period: [orbits], the orbit that shares the number of each (itself
+  // elsewhere).
   std::vector<int32_t> spectrum_orbit;
   std::vector<v1::Conditioning> conditioning;
   int32_t conditioning_modes = 1;  // product of (degree + 1)
@@ -54,8 +55,8 @@ struct ScalarFlowPlan {
   ParameterLayout layout;
 
   bool has_continuous_layer() const;
-  // Products of Chebyshev polynomials at a target's values of the conditioned parameters, [conditioning_modes]; outside of
-  // an interval at its end.
+  // Products of Chebyshev polynomials at a target's values of the conditioned parameters, [conditioning_modes]; outside
+  // of an interval at its end.
   std::vector<double> ConditioningModes(const v1::Target& target) const;
   // A new model: couplings as for U(1), kernels zero, frequencies evenly spaced, the prior's spectrum that of the spec.
   std::vector<double> InitialValues(uint64_t seed) const;
@@ -63,13 +64,16 @@ struct ScalarFlowPlan {
   std::vector<double> ParameterScales() const;
 };
 
+// khat^2 = 4 sum sin^2(k / 2) of the momentum 2 pi n / L, n the coordinates of `site`.
+double SquaredLatticeMomentum(const Lattice& lattice, int64_t site);
+
 // Requires a spec that ValidateSpec accepts.
 absl::StatusOr<ScalarFlowPlan> PlanScalarFlow(const v1::ModelSpec& spec);
 
 // Parameters of `to` from those of another plan with the same layers: couplings and frequencies are copied, kernels by
-// displacement (halved where a displacement of half the extent becomes two, and the other way round), spectra interpolated
-// in 1 / sigma^2 over khat^2. Where the conditioning is not the same, `to` starts, at every value of its own, from the flow
-// at its target. INVALID_ARGUMENT, naming the difference, where the layers are not the same.
+// displacement (halved where a displacement of half the extent becomes two, and the other way round), spectra
+// interpolated in 1 / sigma^2 over khat^2. Where the conditioning is not the same, `to` starts, at every value of its
+// own, from the flow at its target. INVALID_ARGUMENT, naming the difference, where the layers are not the same.
 absl::StatusOr<std::vector<double>> TransferScalarParameters(const ScalarFlowPlan& from,
                                                              absl::Span<const double> parameters,
                                                              const ScalarFlowPlan& to);

@@ -65,9 +65,8 @@ ScalarFlowTables::ScalarFlowTables(const ScalarFlowPlan& plan, int32_t steps)
     table.frequency.resize(c.features());
     table.kernel.resize((2 * int64_t{steps} + 1) * c.features() * plan.orbits.count());
     table.time = TimeModes(steps, c.time_modes);
-    table.flow = {c.features(),           steps,
-                  plan.orbits.count(),    table.frequency.data(),
-                  plan.orbits.of_site.data(), table.kernel.data()};
+    table.flow = {c.features(),       steps, plan.orbits.count(), table.frequency.data(), plan.orbits.of_site.data(),
+                  table.kernel.data()};
     layers_.push_back({nullptr, &table.flow});
   }
   flow_.dims = plan.lattice.dims();
@@ -195,8 +194,8 @@ void ScalarFlowTables::AddGradient(absl::Span<const double> modes, absl::Span<co
         for (int32_t t = 0; t < times; ++t) {
           const int64_t row = int64_t{t} * plan.features() + f;
           // The kernels' own table is kernel / sites; at_origin is its sum over momenta.
-          const double g = per_site * (layers[l].kernel[row * orbits + k] +
-                                       plan_.orbits.size[k] * layers[l].origin[row]);
+          const double g =
+              per_site * (layers[l].kernel[row * orbits + k] + plan_.orbits.size[k] * layers[l].origin[row]);
           for (int64_t n = 0; n < time_modes; ++n) at_momentum[n] += table.time[t * time_modes + n] * g;
         }
         for (size_t o = 0; o < plan.orbits.size(); ++o) {

@@ -85,8 +85,8 @@ typedef struct hf_scalar_prior {
  *   v = (1/sites) C [ sum_f kernel[t][f][orbit[k]] (C g_f(phi))[k] ],
  *   g_f(phi) = phi sin(frequency[f] |phi|) / |phi|, or phi where frequency[f] is 0, |phi| over components,
  * C the cas transform: (C x)[k] = sum_y prod_axis cas(2 pi k_axis y_axis / extent) x[y], cas = cos + sin, C C = sites.
- * Tables at times i / (2 steps), i = 0 .. 2 steps. The divergence is sum_f at_origin[t][f] sum_x tr g_f'(phi_x), at_origin[t][f]
- * = (1/sites) sum_k kernel[t][f][orbit[k]], computed by the callee. */
+ * Tables at times i / (2 steps), i = 0 .. 2 steps. The divergence is sum_f at_origin[t][f] sum_x tr g_f'(phi_x),
+ * at_origin[t][f] = (1/sites) sum_k kernel[t][f][orbit[k]], computed by the callee. */
 typedef struct hf_scalar_continuous {
   int32_t features;
   int32_t steps;

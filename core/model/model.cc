@@ -204,10 +204,9 @@ absl::Status Model::Draw(const v1::Target& target, absl::Span<const uint64_t> se
     return absl::InvalidArgumentError(absl::StrCat(seed.size(), " seeds for ", index.size(), " indices"));
   }
   out->Resize(static_cast<int64_t>(index.size()), field_size());
-  return KernelError(
-      kernels_.flow_draw(flow.get(), out->n, seed.data(), index.data(), ActionNumbers(target).data(),
-                         out->field.data(), out->log_q.data(), out->action.data(), nullptr),
-      "drawing");
+  return KernelError(kernels_.flow_draw(flow.get(), out->n, seed.data(), index.data(), ActionNumbers(target).data(),
+                                        out->field.data(), out->log_q.data(), out->action.data(), nullptr),
+                     "drawing");
 }
 
 absl::Status Model::Density(const v1::Target& target, Proposals* out) const {

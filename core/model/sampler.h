@@ -37,7 +37,9 @@ class Sampler {
   // Bits are promised within one class.
   virtual std::string numerics_class() const = 0;
   // Whether the model was made for `target` too: its own, or one within its conditioning.
-  virtual bool Serves(const v1::Target& target) const { return CanonicalTarget(target) == CanonicalTarget(this->target()); }
+  virtual bool Serves(const v1::Target& target) const {
+    return CanonicalTarget(target) == CanonicalTarget(this->target());
+  }
   // Doubles of one configuration.
   int64_t field_size() const { return FieldSize(target()); }
   // Proposals (seed[i], index[i]) with the action of `target`, which must have the same fields. A conditional model

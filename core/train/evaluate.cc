@@ -110,13 +110,14 @@ absl::StatusOr<std::string> JudgeFromTarget(const Model& model, uint64_t samples
   const double missing = card->forward_log_z() - card->log_z();
   const double error = std::hypot(card->forward_log_z_error(), card->log_z_error());
   if (missing > 0.3 && missing > 5 * error) {
-    return absl::StrFormat("log Z from the model's proposals is %.3f +- %.3f short of log Z from fields of the target%s",
-                           missing, error,
-                           std::abs(missing - std::log(2)) < 0.2 ? " (log 2: one of two modes is missed)" : "");
+    return absl::StrFormat(
+        "log Z from the model's proposals is %.3f +- %.3f short of log Z from fields of the target%s", missing, error,
+        std::abs(missing - std::log(2)) < 0.2 ? " (log 2: one of two modes is missed)" : "");
   }
   if (card->forward_ess() < 0.1 * card->quality().ess()) {
-    return absl::StrFormat("the ESS on fields of the target, %.4f, is far below that on the model's own proposals, %.4f",
-                           card->forward_ess(), card->quality().ess());
+    return absl::StrFormat(
+        "the ESS on fields of the target, %.4f, is far below that on the model's own proposals, %.4f",
+        card->forward_ess(), card->quality().ess());
   }
   return std::string();
 }
@@ -161,9 +162,8 @@ absl::Status EvaluateConditional(const Model& model, uint64_t samples, uint64_t 
 absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1::Target& target, uint64_t samples,
                                                    uint64_t seed, int threads) {
   std::vector<double> log_weight(samples);
-  RETURN_IF_ERROR(DrawAll(model, target, samples, seed, threads, [&](uint64_t i, const Proposals& p, int64_t at) {
-    log_weight[i] = p.LogWeight(at);
-  }));
+  RETURN_IF_ERROR(DrawAll(model, target, samples, seed, threads,
+                          [&](uint64_t i, const Proposals& p, int64_t at) { log_weight[i] = p.LogWeight(at); }));
   return log_weight;
 }
 
@@ -173,14 +173,14 @@ absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const Ten
   const bool scalar = spec.target().has_phi4();
   std::vector<double> log_weight(samples), odd(scalar ? samples : 0);
   const int64_t volume = model->lattice().volume();
-  RETURN_IF_ERROR(DrawAll(*model, spec.target(), samples, seed, threads,
-                          [&](uint64_t i, const Proposals& p, int64_t at) {
-                            log_weight[i] = p.LogWeight(at);
-                            if (!scalar) return;
-                            double m = 0;
-                            for (int64_t x = 0; x < volume; ++x) m += p.Field(at)[x];
-                            odd[i] = m > 0 ? 1 : -1;
-                          }));
+  RETURN_IF_ERROR(
+      DrawAll(*model, spec.target(), samples, seed, threads, [&](uint64_t i, const Proposals& p, int64_t at) {
+        log_weight[i] = p.LogWeight(at);
+        if (!scalar) return;
+        double m = 0;
+        for (int64_t x = 0; x < volume; ++x) m += p.Field(at)[x];
+        odd[i] = m > 0 ? 1 : -1;
+      }));
   MetropolisChain chain(seed, 0, 0);
   PartitionEstimator partition;
   for (double w : log_weight) {

@@ -16,10 +16,10 @@ namespace haarflow {
 absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1::Target& target, uint64_t samples,
                                                    uint64_t seed, int threads);
 
-// The card of a model: ESS with a jackknife error, log Z, acceptance of a Metropolis chain, on `samples` fresh proposals
-// of the served map. For scalars also forward ESS and log Z from fields of the target by the cluster sampler, and
-// unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0. Conditional models:
-// quality at points over their intervals.
+// The card of a model: ESS with a jackknife error, log Z, acceptance of a Metropolis chain, on `samples` fresh
+// proposals of the served map. For scalars also forward ESS and log Z from fields of the target by the cluster sampler,
+// and unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0. Conditional
+// models: quality at points over their intervals.
 absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
                                             uint64_t seed, int threads);
 
@@ -36,8 +36,8 @@ struct IntegrationCertificate {
   double log_z_at_steps = 0;
   double log_z_at_double_steps = 0;
 };
-// The smallest number of Runge-Kutta steps of a series that meets kCertifiedLogWeightError. FAILED_PRECONDITION when 256
-// steps do not: the flow is too stiff to be served.
+// The smallest number of Runge-Kutta steps of a series that meets kCertifiedLogWeightError. FAILED_PRECONDITION when
+// 256 steps do not: the flow is too stiff to be served.
 absl::StatusOr<IntegrationCertificate> CertifyIntegration(const v1::ModelSpec& spec, const TensorMap& weights,
                                                           uint64_t seed, int threads);
 

@@ -1,5 +1,5 @@
-// Gradients of Kullback-Leibler divergences with respect to a flow's parameters: the interface, and the fused CPU kernels
-// behind it (the LibTorch implementation, an independent one, is core/train/torch_gradient.h).
+// Gradients of Kullback-Leibler divergences with respect to a flow's parameters: the interface, and the fused CPU
+// kernels behind it (the LibTorch implementation, an independent one, is core/train/torch_gradient.h).
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@ namespace haarflow {
 struct TrainingBatch {
   uint64_t seed = 0;
   uint64_t first_index = 0;
-  int64_t n = 0;                     // a multiple of 16
+  int64_t n = 0;                      // a multiple of 16
   std::array<double, 3> action = {};  // ActionNumbers (core/action/target.h); conditional flows draw their own
   bool path_gradient = false;
   // Continuous flows.
@@ -46,8 +46,8 @@ class GradientSource {
 
 // Run on `threads` threads. Deterministic for a given number of threads: partial sums are added in a fixed order.
 absl::StatusOr<std::unique_ptr<GradientSource>> MakeU1Gradient(const U1FlowPlan& plan, int threads);
-// A conditional flow is evaluated at parameters that are uniform in their intervals, the same for the 16 fields of a tile,
-// by addressed noise.
+// A conditional flow is evaluated at parameters that are uniform in their intervals, the same for the 16 fields of a
+// tile, by addressed noise.
 absl::StatusOr<std::unique_ptr<GradientSource>> MakeScalarGradient(const ScalarFlowPlan& plan, int threads);
 
 }  // namespace haarflow

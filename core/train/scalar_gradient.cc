@@ -97,8 +97,8 @@ class ScalarGradient final : public TiledGradient {
           if (plan.layers[l].coupling.has_value()) {
             const TrainNetwork& network = *owner.networks_[l];
             max_rows = std::max(max_rows, network.max_rows());
-            max_parameters = std::max<int64_t>(max_parameters, LineMapParameterCount(plan.layers[l].coupling->map,
-                                                                                     plan.layers[l].coupling->pieces));
+            max_parameters = std::max<int64_t>(
+                max_parameters, LineMapParameterCount(plan.layers[l].coupling->map, plan.layers[l].coupling->pieces));
             AddCoupling(owner, l, gradient);
           } else {
             gradients.back() = tables.MakeGradient(l);
@@ -228,8 +228,7 @@ class ScalarGradient final : public TiledGradient {
     v1::Target target = plan_.target;
     for (size_t i = 0; i < plan_.conditioning.size(); ++i) {
       const v1::Conditioning& c = plan_.conditioning[i];
-      const double u =
-          UniformNoise(seed, NoisePurpose::kTraining, index, kConditioningDof + static_cast<uint32_t>(i));
+      const double u = UniformNoise(seed, NoisePurpose::kTraining, index, kConditioningDof + static_cast<uint32_t>(i));
       // The spec's interval has been checked: the parameter exists.
       (void)SetTheoryParameter(c.parameter(), c.low() + (c.high() - c.low()) * u, &target);
     }

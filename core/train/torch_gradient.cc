@@ -19,7 +19,8 @@ std::vector<double> ToVector(const at::Tensor& t) {
 
 class TorchGradient final : public GradientSource {
  public:
-  explicit TorchGradient(const U1FlowPlan& plan) : links_(plan.lattice.links()), layout_(U1ParameterLayout(plan)), flow_(plan) {}
+  explicit TorchGradient(const U1FlowPlan& plan)
+      : links_(plan.lattice.links()), layout_(U1ParameterLayout(plan)), flow_(plan) {}
 
   absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch, std::vector<double>* gradient,
                         BatchResult* result) override {

@@ -175,8 +175,8 @@ absl::Status Trainer::Step(const v1::TrainingPhase& phase, uint64_t step_in_phas
   if (phase.adam_beta2() > 0) adam.beta2 = phase.adam_beta2();
   AdamStep(adam, gradient, scales_, &adam_, &parameters_);
   // Young averages forget their start faster.
-  const double decay = std::min(phase.average_decay(), static_cast<double>(step_in_phase) /
-                                                           static_cast<double>(step_in_phase + 10));
+  const double decay =
+      std::min(phase.average_decay(), static_cast<double>(step_in_phase) / static_cast<double>(step_in_phase + 10));
   for (size_t i = 0; i < parameters_.size(); ++i) average_[i] += (1 - decay) * (parameters_[i] - average_[i]);
   const bool look = (step_in_phase + 1) % kIntegrationCheckSteps == 0 || step_in_phase + 1 == phase.steps();
   return look && flow_->is_integrated() ? CheckIntegration(phase) : absl::OkStatus();
@@ -195,8 +195,8 @@ absl::Status Trainer::AddForwardGradient(const v1::TrainingPhase& phase, Trainin
   } else {
     if (samples_.n == 0 || samples_from_ != phase.forward_samples()) {
       const int64_t wanted = std::clamp<int64_t>(kMaxSampleNumbers / size, 16, kForwardSamples);
-      const auto sampler = phase.forward_samples() == v1::FORWARD_SAMPLES_HMC ? TargetSampler::kHmc
-                                                                              : TargetSampler::kCluster;
+      const auto sampler =
+          phase.forward_samples() == v1::FORWARD_SAMPLES_HMC ? TargetSampler::kHmc : TargetSampler::kCluster;
       ASSIGN_OR_RETURN(samples_, DrawTargetSamples(spec_.target(), wanted, batch.seed, options_.threads, sampler));
       samples_from_ = phase.forward_samples();
     }

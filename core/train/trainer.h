@@ -24,7 +24,8 @@ struct TrainingProgress {
   uint64_t step = 0;  // over all phases
   uint64_t total_steps = 0;
   double loss = 0;  // mean(log q + S) of the last batch that the flow drew
-  // Of the weights of recent batches (of conditional flows: of tiles of 16), exponential average: noisy, no quality claim.
+  // Of the weights of recent batches (of conditional flows: of tiles of 16), exponential average: noisy, no quality
+  // claim.
   double ess = 0;
   double steps_per_second = 0;
   double seconds_left = 0;
@@ -49,9 +50,9 @@ class Trainer {
                                                          const StartingPoint* start = nullptr,
                                                          std::unique_ptr<GradientSource> gradient = nullptr);
 
-  // Runs to the end of the plan. ABORTED by a guard: NaN, log-weight variance exploding, or a mean loss below -log Z (the
-  // optimiser lives on a wrong density): against the exact log Z where it is known, for integrated flows against log Z
-  // at twice the integration steps; CANCELLED by on_progress or max_seconds == reached is OK.
+  // Runs to the end of the plan. ABORTED by a guard: NaN, log-weight variance exploding, or a mean loss below -log Z
+  // (the optimiser lives on a wrong density): against the exact log Z where it is known, for integrated flows against
+  // log Z at twice the integration steps; CANCELLED by on_progress or max_seconds == reached is OK.
   absl::Status Run();
 
   const v1::ModelSpec& spec() const { return spec_; }
@@ -59,8 +60,8 @@ class Trainer {
   const AdamState& optimiser() const { return adam_; }
   uint64_t steps_done() const { return step_; }
   double seconds() const { return seconds_; }
-  // The weights as they are stored and served, in the networks' precision: of the moving average where the plan asks for
-  // one. `steps`: of integrated flows; 0: those of the last phase.
+  // The weights as they are stored and served, in the networks' precision: of the moving average where the plan asks
+  // for one. `steps`: of integrated flows; 0: those of the last phase.
   TensorMap Weights(int32_t steps = 0) const;
   bool is_integrated() const { return flow_->is_integrated(); }
 

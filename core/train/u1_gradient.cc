@@ -13,7 +13,8 @@ using kernel::TrainTile;
 
 class U1Gradient final : public TiledGradient {
  public:
-  U1Gradient(const U1FlowPlan& plan, int threads) : TiledGradient(U1ParameterLayout(plan), plan.lattice.links()), plan_(plan) {
+  U1Gradient(const U1FlowPlan& plan, int threads)
+      : TiledGradient(U1ParameterLayout(plan), plan.lattice.links()), plan_(plan) {
     size_t block = 0;
     for (const U1LayerPlan& layer : plan_.layers) {
       networks_.emplace_back(layer.stages, layer.features.size(), layer.double_network, block);
@@ -80,7 +81,8 @@ class U1Gradient final : public TiledGradient {
   };
 
   absl::Status Prepare(absl::Span<const double> parameters, const TrainingBatch& batch) override {
-    if (batch.samples != nullptr || batch.keep_fields) return absl::InvalidArgumentError("U(1) flows are trained by reverse KL alone");
+    if (batch.samples != nullptr || batch.keep_fields)
+      return absl::InvalidArgumentError("U(1) flows are trained by reverse KL alone");
     for (TrainNetwork& network : networks_) network.SetWeights(layout(), parameters);
     return absl::OkStatus();
   }

@@ -1,16 +1,17 @@
-// Scalar flows on one thread: draws beside the arithmetic they cannot do without, gradients, and how long training takes
-// to a given ESS.
+// Scalar flows on one thread: draws beside the arithmetic they cannot do without, gradients, and how long training
+// takes to a given ESS.
 //
-// Counters: `configurations` and `effective` (x the card's ESS) per second; `MFLOP` of one configuration: the floor, for
-// each Runge-Kutta stage and site a sine and cosine (44 operations) for each frequency, a cas transform for each feature
-// and for the velocity (additions and multiplications of the fast transform), three operations to apply a kernel, four
-// for the stage's sums; `of_peak` the rate of those operations over half of LibTorch's float32 matrix product on one thread,
-// measured in the same run; `ns_per_stage_site`.
+// Counters: `configurations` and `effective` (x the card's ESS) per second; `MFLOP` of one configuration: the floor,
+// for each Runge-Kutta stage and site a sine and cosine (44 operations) for each frequency, a cas transform for each
+// feature and for the velocity (additions and multiplications of the fast transform), three operations to apply a
+// kernel, four for the stage's sums; `of_peak` the rate of those operations over half of LibTorch's float32 matrix
+// product on one thread, measured in the same run; `ns_per_stage_site`.
 #include <benchmark/benchmark.h>
 
 #include <ctime>
 
 #include "core/base/file.h"
+#include "core/exact/weights.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "core/model/spec.h"
@@ -80,9 +81,8 @@ void Draw(benchmark::State& state, const std::string& name) {
   state.counters["MFLOP"] = operations * 1e-6;
   if (PeakFlops() > 0) state.counters["of_peak"] = rate(operations / PeakFlops());
   const double stages = 4.0 * model->steps() * static_cast<double>(model->lattice().volume());
-  state.counters["ns_per_stage_site"] =
-      benchmark::Counter(stages * static_cast<double>(next) * 1e-9,
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["ns_per_stage_site"] = benchmark::Counter(stages * static_cast<double>(next) * 1e-9,
+                                                           benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 // Path-gradient steps of the spec's last phase.
@@ -107,7 +107,8 @@ void Step(benchmark::State& state, const std::string& name) {
       benchmark::Counter(64.0 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
-// Seconds of one thread's training, evaluations not counted, until the ESS of 4,096 fresh proposals reaches 0.9 and 0.99.
+// Seconds of one thread's training, evaluations not counted, until the ESS of 4,096 fresh proposals reaches 0.9 and
+// 0.99.
 void TimeToEss(benchmark::State& state, const std::string& name) {
   const std::string text = ReadFile(absl::StrCat(HAARFLOW_SPECS "/", name, ".txtpb"), kMaxSpecBytes).value();
   const v1::ModelSpec spec = ParseSpec(text).value();
@@ -127,8 +128,9 @@ void TimeToEss(benchmark::State& state, const std::string& name) {
       next_look = p.step + p.step / 8 + 10;
       const double now = ThreadSeconds();
       const auto model = Model::Create(spec, trainer->Weights(16), CpuKernels(), 0).value();
+      const std::vector<double> log_weight = DrawLogWeights(*model, spec.target(), 4096, 17, 1).value();
       WeightStatistics weights;
-      for (double w : DrawLogWeights(*model, spec.target(), 4096, 17, 1).value()) weights.Add(w);
+      for (double w : log_weight) weights.Add(w);
       ess = weights.Ess();
       if (ess > 0.9 && to_90 == 0) to_90 = now - begin - evaluating;
       if (ess > 0.99 && to_99 == 0) to_99 = now - begin - evaluating;

@@ -124,16 +124,18 @@ TEST_P(Bundled, CoversTheTarget) {
   EXPECT_GT(mean, -4 * std::sqrt(square / static_cast<double>(n)));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, Bundled,
-    ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}},
-                      Expected{"phi4-l6-e1", 0.995, 6.98494787}, Expected{"phi4-l8-tutorial", 0.995, 9.29136384},
-                      Expected{"phi4-l8-e2", 0.995, 15.9865008}, Expected{"phi4-l10-e3", 0.99, {}},
-                      Expected{"phi4-l12-e4", 0.985, 43.746016}, Expected{"phi4-l14-e5", 0.98, {}},
-                      Expected{"phi4-l16", 0.98, {}}, Expected{"phi4-l32", 0.9, {}},
-                      Expected{"phi4-l8-lambda", 0.99, {}}, Expected{"phi4-8x8-kappa", 0.95, {}},
-                      Expected{"phi4-8x16-kappa", 0.9, {}}, Expected{"phi4-8x64-kappa", 0.5, {}}),
-    [](const auto& i) { return absl::StrReplaceAll(i.param.model, {{"-", "_"}}); });
+INSTANTIATE_TEST_SUITE_P(Models, Bundled,
+                         ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}},
+                                           Expected{"phi4-l6-e1", 0.995, 6.98494787},
+                                           Expected{"phi4-l8-tutorial", 0.995, 9.29136384},
+                                           Expected{"phi4-l8-e2", 0.995, 15.9865008}, Expected{"phi4-l10-e3", 0.99, {}},
+                                           Expected{"phi4-l12-e4", 0.985, 43.746016}, Expected{"phi4-l14-e5", 0.98, {}},
+                                           Expected{"phi4-l16", 0.98, {}}, Expected{"phi4-l32", 0.9, {}},
+                                           Expected{"phi4-l8-lambda", 0.99, {}}, Expected{"phi4-8x8-kappa", 0.95, {}},
+                                           Expected{"phi4-8x16-kappa", 0.9, {}}, Expected{"phi4-8x64-kappa", 0.5, {}}),
+                         [](const auto& i) {
+                           return absl::StrReplaceAll(i.param.model, {{"-", "_"}});
+                         });
 
 }  // namespace
 }  // namespace haarflow

@@ -175,11 +175,11 @@ double LogDeterminant(const std::function<std::vector<double>(const std::vector<
   return log_det;
 }
 
-// The integrated divergence against the full Jacobian of the discrete map: they agree up to the integration error, which
-// falls with the fourth power of the step.
+// The integrated divergence against the full Jacobian of the discrete map: they agree up to the integration error,
+// which falls with the fourth power of the step.
 TEST(ScalarFlow, LogDensityApproachesTheFullJacobianAtFourthOrder) {
-  for (const auto& [options, scale] : {std::pair{Case({4, 4}), 1.5},
-                                       {Case({2, 3}, "components: 2 mass { m2: -1 lambda: 1 }"), 4}}) {
+  for (const auto& [options, scale] :
+       {std::pair{Case({4, 4}), 1.5}, {Case({2, 3}, "components: 2 mass { m2: -1 lambda: 1 }"), 4}}) {
     std::vector<double> error;
     for (const int steps : {8, 16, 32}) {
       const Flow flow(options, scale, steps);
@@ -188,8 +188,8 @@ TEST(ScalarFlow, LogDensityApproachesTheFullJacobianAtFourthOrder) {
       for (int k = 0; k < 2; ++k) {
         std::vector<double> start(flow.model->field_size());
         for (size_t i = 0; i < start.size(); ++i) start[i] = std::sin(1.0 + k + 2.3 * static_cast<double>(i));
-        const double jacobian = LogDeterminant(
-            [&](const std::vector<double>& x) { return reference::Integrate(written, x).field; }, start);
+        const double jacobian =
+            LogDeterminant([&](const std::vector<double>& x) { return reference::Integrate(written, x).field; }, start);
         const auto end = reference::Integrate(written, start);
         square += (end.log_q + jacobian) * (end.log_q + jacobian) / 2;
       }
@@ -296,8 +296,8 @@ TEST(ScalarFlow, BatchSlotAndInstructionSetDoNotChangeAProposal) {
 
 // ----------------------------------------------------------------------------------------------------------- heat bath
 
-// An identity flow of a Gaussian marginal, then the heat bath: exp(-S) integrated over a 2 x 2 lattice by brute force is
-// what its weights must average to, and <phi^2> likewise on odd and on even sites.
+// An identity flow of a Gaussian marginal, then the heat bath: exp(-S) integrated over a 2 x 2 lattice by brute force
+// is what its weights must average to, and <phi^2> likewise on odd and on even sites.
 TEST(ScalarHeatBath, GivesTheExactPartitionFunctionAndMoments) {
   for (const std::string theory :
        {"mass { m2: -2 lambda: 1.3 }", "hopping { kappa: 0.4 lambda: 0.7 }", "mass { m2: 1 lambda: 0 }"}) {
@@ -317,8 +317,7 @@ TEST(ScalarHeatBath, GivesTheExactPartitionFunctionAndMoments) {
           const double x = -range + k * h;
           inner += h * std::exp(hop * 2 * (p + q) * x - a * x * x - l * x * x * x * x);
         }
-        const double w =
-            h * h * inner * inner * std::exp(-a * (p * p + q * q) - l * (p * p * p * p + q * q * q * q));
+        const double w = h * h * inner * inner * std::exp(-a * (p * p + q * q) - l * (p * p * p * p + q * q * q * q));
         z += w;
         square += w * 0.5 * (p * p + q * q);
       }

@@ -104,8 +104,8 @@ TEST(ScalarGradient, ForwardDivergenceIsTheDerivativeOfTheLoss) {
   }
 }
 
-// d/dtheta of mean(log q + S) is the path gradient plus the derivative of log q at fixed fields, and the latter is minus
-// the forward divergence's gradient at the very fields that were drawn. Up to the integration error.
+// d/dtheta of mean(log q + S) is the path gradient plus the derivative of log q at fixed fields, and the latter is
+// minus the forward divergence's gradient at the very fields that were drawn. Up to the integration error.
 TEST(ScalarGradient, PathGradientLacksExactlyTheScoreTerm) {
   for (const ScalarOptions& options : Cases()) {
     if (!options.more.empty()) continue;

@@ -75,9 +75,9 @@ TEST(ScalarTrainer, ReachesTheExactFreeEnergyWithinItsErrors) {
 
 // Few steps and nothing to hold the flow: the optimiser finds what the integrator gets wrong.
 TEST(ScalarTrainer, StopsWhereTheOptimiserLivesOnIntegrationError) {
-  ScalarOptions options = Tutorial(
-      absl::StrCat("training { seed: 2 phases { steps: 2000 batch: 32 ", kAdam,
-                   "integration_steps: 1 estimator: GRADIENT_ESTIMATOR_REPARAMETERISATION } }"));
+  ScalarOptions options =
+      Tutorial(absl::StrCat("training { seed: 2 phases { steps: 2000 batch: 32 ", kAdam,
+                            "integration_steps: 1 estimator: GRADIENT_ESTIMATOR_REPARAMETERISATION } }"));
   auto trainer = Trainer::Create(testing::ScalarSpecText(options), {}).value();
   const absl::Status status = trainer->Run();
   EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
@@ -133,8 +133,8 @@ TEST(ScalarTrainer, ForwardDivergencesTrainFromEverySource) {
     const bool own = source == "FORWARD_SAMPLES_METROPOLIS";
     ScalarOptions options;
     options.theory = "mass { m2: -4 lambda: 8 }";
-    options.more = Training(
-        400, absl::StrCat(kPath, "forward_weight: ", own ? "0.7" : "1", " forward_samples: ", source, " "));
+    options.more =
+        Training(400, absl::StrCat(kPath, "forward_weight: ", own ? "0.7" : "1", " forward_samples: ", source, " "));
     auto trainer = Trainer::Create(testing::ScalarSpecText(options), {}).value();
     const auto before = EvaluateModel(trainer->spec(), Served(*trainer), 8192, 1, 1).value();
     ASSERT_TRUE(trainer->Run().ok());
@@ -151,9 +151,11 @@ TEST(ScalarTrainer, ForwardDivergencesTrainFromEverySource) {
 TEST(ScalarModes, AModelThatMissesOneIsSaidToAndASymmetricOneKeepsBoth) {
   const std::string affine =
       "layers { scalar_coupling_stack { layers: 8 network { hidden: [8, 8] kernel: [3, 3, 3] activation: "
-      "ACTIVATION_LEAKY_RELU precision: PRECISION_FLOAT64 initialisation: INITIALISATION_FAN_IN } map { affine {} } } }";
+      "ACTIVATION_LEAKY_RELU precision: PRECISION_FLOAT64 initialisation: INITIALISATION_FAN_IN } map { affine {} } } "
+      "}";
   auto collapsed =
-      Trainer::Create(testing::ScalarSpecText(Broken(affine, Training(800, "estimator: GRADIENT_ESTIMATOR_PATH "))), {}).value();
+      Trainer::Create(testing::ScalarSpecText(Broken(affine, Training(800, "estimator: GRADIENT_ESTIMATOR_PATH "))), {})
+          .value();
   ASSERT_TRUE(collapsed->Run().ok());
   const auto one = EvaluateModel(collapsed->spec(), Served(*collapsed), 16384, 1, 1).value();
   EXPECT_GT(one.quality().ess(), 0.3);  // nothing in its own weights tells
@@ -166,7 +168,8 @@ TEST(ScalarModes, AModelThatMissesOneIsSaidToAndASymmetricOneKeepsBoth) {
   const auto both = EvaluateModel(whole->spec(), Served(*whole), 16384, 1, 1).value();
   EXPECT_EQ(both.unreliable_reason(), "");
   EXPECT_GT(both.quality().ess(), 0.8);
-  EXPECT_LT(std::abs(both.log_z() - both.forward_log_z()), 4 * std::hypot(both.log_z_error(), both.forward_log_z_error()));
+  EXPECT_LT(std::abs(both.log_z() - both.forward_log_z()),
+            4 * std::hypot(both.log_z_error(), both.forward_log_z_error()));
   EXPECT_NEAR(both.log_z() - one.log_z(), std::log(2), 0.1);
 }
 
@@ -174,8 +177,8 @@ TEST(ScalarConditional, OneModelServesAnIntervalOfTargets) {
   ScalarOptions options;
   options.theory = "mass { m2: -4 lambda: 7 }";
   options.layers = "layers { scalar_continuous_flow { frequencies: 4 max_frequency: 5 time_modes: 4 } }";
-  options.more = absl::StrCat("conditioning { parameter: \"lambda\" low: 6 high: 8 degree: 3 }\n",
-                              Training(500, kPath));
+  options.more =
+      absl::StrCat("conditioning { parameter: \"lambda\" low: 6 high: 8 degree: 3 }\n", Training(500, kPath));
   auto trainer = Trainer::Create(testing::ScalarSpecText(options), {}).value();
   ASSERT_TRUE(trainer->Run().ok());
   const auto card = EvaluateModel(trainer->spec(), Served(*trainer), 8192, 1, 1).value();

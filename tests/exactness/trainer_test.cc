@@ -1,5 +1,4 @@
 // The training loop: what it promises about kills, guards and the meaning of its numbers.
-#include "core/train/evaluate.h"
 #include "core/train/trainer.h"
 
 #include <gmock/gmock.h>
@@ -11,6 +10,7 @@
 #include <limits>
 
 #include "core/observable/observable.h"
+#include "core/train/evaluate.h"
 #include "tests/reference/test_specs.h"
 
 namespace haarflow {

@@ -87,7 +87,8 @@ TEST_P(CudaModule, DensityInvertsTheDraw) {
   const int64_t n = 1000;
   const Drawn drawn = gpu.Draw(0, n);
   std::vector<double> log_q(n), action(n);
-  ASSERT_EQ(cuda_->flow_density(gpu.handle, n, drawn.links.data(), &kBeta, log_q.data(), action.data(), nullptr), HF_OK);
+  ASSERT_EQ(cuda_->flow_density(gpu.handle, n, drawn.links.data(), &kBeta, log_q.data(), action.data(), nullptr),
+            HF_OK);
   for (int64_t i = 0; i < n; ++i) {
     ASSERT_NEAR(log_q[i], drawn.log_q[i], double_network() ? 1e-8 : 1e-2);
     ASSERT_NEAR(action[i], drawn.action[i], 1e-12);

@@ -52,7 +52,8 @@ TEST_P(CudaScalar, BatchAndSlotChangeNoBit) {
 
 TEST_P(CudaScalar, WhereStatesTransformsAndKernelsLieChangesNoBit) {
   const ScalarProposals whole = ScalarHandle(*cuda_, tables_).Draw(0, 700);
-  for (const std::string name : {"HAARFLOW_CUDA_TABLE_BYTES", "HAARFLOW_CUDA_REGISTERS", "HAARFLOW_CUDA_SHARED_BYTES"}) {
+  for (const std::string name :
+       {"HAARFLOW_CUDA_TABLE_BYTES", "HAARFLOW_CUDA_REGISTERS", "HAARFLOW_CUDA_SHARED_BYTES"}) {
     setenv(name.c_str(), "0", 1);
     ExpectSameBits(ScalarHandle(*cuda_, tables_).Draw(0, 700), whole);
     unsetenv(name.c_str());

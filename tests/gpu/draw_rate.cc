@@ -106,8 +106,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   const int64_t n = argc > 3 ? std::atoll(argv[3]) : 4096;
-  const absl::Status status = haarflow::Measure(argv[1], argc > 2 ? argv[2] : "cuda:0", n < 1 ? 1 : n,
-                                                argc > 4 ? std::atof(argv[4]) : 2.0, argc > 5 ? std::atoi(argv[5]) : 10);
+  const absl::Status status =
+      haarflow::Measure(argv[1], argc > 2 ? argv[2] : "cuda:0", n < 1 ? 1 : n, argc > 4 ? std::atof(argv[4]) : 2.0,
+                        argc > 5 ? std::atoi(argv[5]) : 10);
   if (status.ok()) return 0;
   std::fprintf(stderr, "draw_rate: %s\n", status.ToString().c_str());
   return 1;

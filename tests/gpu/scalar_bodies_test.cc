@@ -68,7 +68,8 @@ TEST_P(ScalarBodies, BatchSlotAndSubBatchesChangeNoBit) {
 TEST_P(ScalarBodies, WhereStatesTransformsAndKernelsLieChangesNoBit) {
   const ScalarProposals whole = ScalarHandle(cuda_, tables_).Draw(0, some_);
   const ScalarProposals density = ScalarHandle(cuda_, tables_).Density(whole.field);
-  for (const std::string name : {"HAARFLOW_CUDA_TABLE_BYTES", "HAARFLOW_CUDA_REGISTERS", "HAARFLOW_CUDA_SHARED_BYTES"}) {
+  for (const std::string name :
+       {"HAARFLOW_CUDA_TABLE_BYTES", "HAARFLOW_CUDA_REGISTERS", "HAARFLOW_CUDA_SHARED_BYTES"}) {
     setenv(name.c_str(), "0", 1);
     const ScalarHandle cuda(cuda_, tables_);
     ExpectSameBits(cuda.Draw(0, some_), whole);

@@ -154,7 +154,8 @@ inline void ExpectSameBits(const ScalarProposals& a, const ScalarProposals& b) {
 // A flow of one table of kernels.
 class ScalarHandle {
  public:
-  ScalarHandle(const hf_kernels& kernels, const ScalarTablesOf& tables) : ScalarHandle(kernels, tables, tables.view()) {}
+  ScalarHandle(const hf_kernels& kernels, const ScalarTablesOf& tables)
+      : ScalarHandle(kernels, tables, tables.view()) {}
   // Another flow with the fields and the action of `tables`.
   ScalarHandle(const hf_kernels& kernels, const ScalarTablesOf& tables, const hf_scalar_flow& flow)
       : kernels_(kernels), couplings_(tables.couplings()), size_(tables.field_size()) {

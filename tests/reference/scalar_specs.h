@@ -32,13 +32,14 @@ constexpr char kHeatBath[] =
     "layers { scalar_continuous_flow { frequencies: 2 max_frequency: 2.5 time_modes: 3 } }\n"
     "layers { scalar_heat_bath {} }";
 
-// The start of training with normal numbers of `scale` x the sizes in which parameters move added to it (a fifth of that
-// in networks: maps stay well conditioned).
+// The start of training with normal numbers of `scale` x the sizes in which parameters move added to it (a fifth of
+// that in networks: maps stay well conditioned).
 inline std::vector<double> RandomScalarParameters(const ScalarFlowPlan& plan, double scale, uint64_t seed = 5) {
   std::vector<double> values = plan.InitialValues(3);
   const std::vector<double> scales = plan.ParameterScales();
   for (size_t i = 0; i < values.size(); ++i) {
-    values[i] += scale * (scales[i] == 1 ? 0.2 : scales[i]) * NormalNoise(seed, NoisePurpose::kInitial, 1, static_cast<uint32_t>(i));
+    values[i] += scale * (scales[i] == 1 ? 0.2 : scales[i]) *
+                 NormalNoise(seed, NoisePurpose::kInitial, 1, static_cast<uint32_t>(i));
   }
   return values;
 }

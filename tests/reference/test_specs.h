@@ -70,8 +70,7 @@ inline std::vector<double> RandomParameters(const ParameterLayout& layout, doubl
   std::vector<double> values(layout.size());
   for (const ParameterBlock& block : layout.blocks()) {
     const bool bias = block.shape.size() == 1;
-    const double sigma =
-        bias ? 0.3 * scale : scale / std::sqrt(static_cast<double>(block.shape[0] * block.shape[1]));
+    const double sigma = bias ? 0.3 * scale : scale / std::sqrt(static_cast<double>(block.shape[0] * block.shape[1]));
     for (int64_t i = block.offset; i < block.offset + block.size; ++i) {
       values[i] = sigma * NormalNoise(seed, NoisePurpose::kInitial, 0, static_cast<uint32_t>(i));
     }

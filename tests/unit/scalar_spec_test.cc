@@ -49,7 +49,8 @@ TEST(ScalarSpec, PriorsAndLayersMustFitTheField) {
         o->theory = "components: 2 mass { m2: 1 lambda: 1 }";
       },
       "one-component");
-  ExpectRefused([&](auto* o) { o->layers = couplings + testing::kHeatBath; }, "follows scalar_continuous_flow layers only");
+  ExpectRefused([&](auto* o) { o->layers = couplings + testing::kHeatBath; },
+                "follows scalar_continuous_flow layers only");
 }
 
 TEST(ScalarSpec, NumbersOfContinuousFlowsAreBounded) {

@@ -1,6 +1,6 @@
-// What one instruction set's translation unit offers for scalar flows: work on tiles of 16 configurations, one per vector
-// slot (core/kernel/cpu/isa.h). Element e of a tile's array is a row of kTile doubles; a field has components x sites
-// elements.
+// What one instruction set's translation unit offers for scalar flows: work on tiles of 16 configurations, one per
+// vector slot (core/kernel/cpu/isa.h). Element e of a tile's array is a row of kTile doubles; a field has components x
+// sites elements.
 #pragma once
 
 #include <stdint.h>
@@ -23,8 +23,8 @@ struct ScalarGeometry {
   int32_t dims;
   int32_t sites;
   int32_t components;
-  CasAxis axis[4];          // array order
-  const int32_t* neighbour; // [sites][2 dims]: ahead in each direction, then behind
+  CasAxis axis[4];           // array order
+  const int32_t* neighbour;  // [sites][2 dims]: ahead in each direction, then behind
 };
 
 struct ScalarWorkspace {
@@ -48,8 +48,8 @@ struct ScalarLayer {
   const ContinuousTables* continuous;
 };
 
-// The conditional distribution of one site given b = hop x the sum of its neighbours, exp(-quadratic x^2 - quartic x^4 +
-// b x) / z(b): a table of log z, which is even in b, at |b| = i spacing, i < points.
+// The conditional distribution of one site given b = hop x the sum of its neighbours, exp(-quadratic x^2 - quartic x^4
+// + b x) / z(b): a table of log z, which is even in b, at |b| = i spacing, i < points.
 struct HeatBathTable {
   double quadratic, quartic, hop;
   double spacing;
@@ -82,8 +82,8 @@ struct TrainCoupling {
   const TrainStage* reflected_stage;  // on the negated ones (odd layers; the same gradients, buffers of its own)
   void* features;
   void* reflected_features;
-  double* before;       // [active]: active sites before the map
-  double* derivative;   // [active]: log-derivative of the map
+  double* before;      // [active]: active sites before the map
+  double* derivative;  // [active]: log-derivative of the map
 };
 
 struct TrainContinuous {
@@ -105,8 +105,8 @@ struct ScalarTrainLayer {
 
 // What a tile of training computes: fields from the prior's noise (purpose kTraining) or, for forward KL, from the
 // inverse of given fields; then the gradient of scale x sum over the tile of
-//   reverse, reparameterisation: log q + S;  reverse, path gradient (arXiv:2206.09016): the same without the score term;
-//   forward: -log q.
+//   reverse, reparameterisation: log q + S;  reverse, path gradient (arXiv:2206.09016): the same without the score
+//   term; forward: -log q.
 // With a heat bath S is the effective action of the active sites, and log q their density.
 enum class TrainLoss { kReparameterisation, kPath, kForward };
 

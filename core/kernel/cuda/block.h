@@ -7,8 +7,8 @@
 
 #include <vector>
 
-#include "core/kernel/cuda/runtime.h"
 #include "core/kernel/cuda/cas_points.h"
+#include "core/kernel/cuda/runtime.h"
 
 #ifdef __CUDACC__
 #define HF_BLOCK_FN __device__ __forceinline__
@@ -110,16 +110,19 @@ __global__ void __launch_bounds__(Body::kMaxThreads, Body::kMinBlocks) RunBlocks
   body.Run(block);
 }
 
-// body.Run(block) in up to `most_blocks` blocks with `shared_bytes` of shared memory.
+// body.Run(block) in up to `most_blocks` blocks with `shared_bytes` of shared memory, of `shared_limit` that a block
+// may have.
 template <class Body>
-int32_t LaunchBlocks(cudaStream_t stream, const Body& body, int64_t shared_bytes, int64_t most_blocks) {
+int32_t LaunchBlocks(cudaStream_t stream, const Body& body, int64_t shared_bytes, int64_t shared_limit,
+                     int64_t most_blocks) {
   constexpr int64_t kWithoutAsking = 48 << 10;
   const int64_t blocks = body.shape.groups() < most_blocks ? body.shape.groups() : most_blocks;
   if (blocks < 1) return HF_OK;
   if (blocks > INT32_MAX) return Fail(HF_INVALID, "a launch of " + std::to_string(blocks) + " blocks is too large");
   if (shared_bytes > kWithoutAsking) {
+    // Always the limit: other threads launch the same kernel with other sizes.
     HF_CUDA(cudaFuncSetAttribute(RunBlocks<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared_bytes)));
+                                 static_cast<int>(shared_limit)));
   }
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(blocks));

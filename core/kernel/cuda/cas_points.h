@@ -129,9 +129,7 @@ struct Complex {
 HF_INLINE Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
 HF_INLINE Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
 // z (c + i s).
-HF_INLINE Complex Rotate(Complex z, double c, double s) {
-  return {Fma(c, z.re, -(s * z.im)), Fma(c, z.im, s * z.re)};
-}
+HF_INLINE Complex Rotate(Complex z, double c, double s) { return {Fma(c, z.re, -(s * z.im)), Fma(c, z.im, s * z.re)}; }
 
 // z times exp(sign 2 pi i k / n), 0 <= 2 k < n, cheaper where that is an eighth root of unity.
 template <int k, int n, int kSign>

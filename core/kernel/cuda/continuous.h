@@ -5,11 +5,11 @@
 //   about 1.3 n F for transforms (2-D: 3.5 per axis of 8, 5.3 of 16, 9 of 64), and 4 F for kernels and sums:
 // for two sines 75 operations at 8x8, 90 at 16x16, 120 at 64x64. An H100 does 64 a clock and multiprocessor. State and
 // sums live in frequency space: C v = sum_f K_f (C g_f), so that the linear feature needs no transform, and a stage
-// makes F transforms instead of F + 1. Memory: a thread keeps its own frequencies (state, sum of the step, velocity) and
-// its own sites in registers; a transform of p passes moves 16 (p - 1) bytes per site through shared memory (128 bytes a
-// clock: 8x8 and 16x16, two passes, 3 transforms: 48 bytes, 0.4 clocks per site against 1.2 and 1.4 of arithmetic; 64x64,
-// four passes: 1.1 against 1.9), and F kernels of 8 bytes per site and stage come through L1 and L2. Device memory sees
-// noise's names and fields, once. Not yet measured on a GPU.
+// makes F transforms instead of F + 1. Memory: a thread keeps its own frequencies (state, sum of the step, velocity)
+// and its own sites in registers; a transform of p passes moves 16 (p - 1) bytes per site through shared memory (128
+// bytes a clock: 8x8 and 16x16, two passes, 3 transforms: 48 bytes, 0.4 clocks per site against 1.2 and 1.4 of
+// arithmetic; 64x64, four passes: 1.1 against 1.9), and F kernels of 8 bytes per site and stage come through L1 and L2.
+// Device memory sees noise's names and fields, once. Not yet measured on a GPU.
 //
 // Where registers do not suffice (above 4096 sites, odd extents) states lie in device memory, and above about 28,000
 // sites the transforms do too: then L2 and device memory are the limit.
@@ -18,32 +18,9 @@
 #include "core/kernel/cuda/block.h"
 #include "core/kernel/cuda/continuous_tables.h"
 #include "core/kernel/cuda/noise.h"
+#include "core/kernel/cuda/owned.h"
 
 namespace haarflow::HF_ISA {
-
-// Numbers of a thread's own points: in registers, or (kSlots = 0) in memory.
-template <int kSlots, int kComponents>
-struct Owned {
-  double v[kComponents][kSlots];
-  HF_BLOCK_FN void Bind(double*, int64_t, int64_t) {}
-  HF_BLOCK_FN double& At(int component, int slot) { return v[component][slot]; }
-};
-template <int kComponents>
-struct Owned<0, kComponents> {
-  double* first;
-  int64_t threads, size;
-  HF_BLOCK_FN void Bind(double* memory, int64_t of_threads, int64_t of_size) {
-    first = memory, threads = of_threads, size = of_size;
-  }
-  HF_BLOCK_FN double& At(int component, int64_t slot) { return first[component * size + slot * threads]; }
-};
-
-template <int kSlots, int kComponents>
-struct ContinuousThread {
-  Owned<kSlots, kComponents> momentum, sum, velocity;  // own frequencies
-  Owned<kSlots, kComponents> field;                    // own sites, times the number of sites
-  double log_q;                                        // this thread's part
-};
 
 // A run of continuous layers between two ends, forwards or backwards.
 template <int kSlots, int kComponents>
@@ -83,8 +60,7 @@ struct ContinuousBody {
   }
   HF_BLOCK_FN void Bind(int32_t lane, int32_t slot, Thread& t) const {
     if constexpr (kSlots == 0) {
-      double* at = states +
-                   (blockIdx.x * int64_t{shape.configurations} + slot) * StateSize(kComponents, cas) + lane;
+      double* at = states + (blockIdx.x * int64_t{shape.configurations} + slot) * StateSize(kComponents, cas) + lane;
       const int64_t modes = cas.owned_modes;
       t.momentum.Bind(at, shape.threads, modes);
       t.sum.Bind(at + kComponents * modes, shape.threads, modes);
@@ -152,11 +128,13 @@ struct ContinuousBody {
     }
   }
 
-  // ------------------------------------------------------------------------------------------------- Runge-Kutta stages
+  // ------------------------------------------------------------------------------------------------- Runge-Kutta
+  // stages
 
   HF_BLOCK_FN void SinePhase(Block<Thread>& block, const PhaseRecord& r) const {
     const PassTable& pass = cas.pass[0];
     block.Phase([&](int32_t lane, int32_t slot, int64_t, Thread& t) HF_LAMBDA {
+      if (r.Has(PhaseRecord::kAdd)) AddUnits(r, lane, slot, t);
       double trace = 0;
       ForRadix<kPoints>(pass.radix, [&](auto radix) HF_LAMBDA {
         using Unit = decltype(radix);
@@ -241,13 +219,16 @@ struct ContinuousBody {
     }
   }
 
+  // Where the first pair of numbers of a unit's frequencies stands.
+  HF_BLOCK_FN int64_t PairPlace(int size, int64_t slots, int32_t lane) const {
+    return slots / size * ((size + 1) / 2) * shape.threads + lane;
+  }
+
   // velocity += kernel x at a unit's frequencies, or velocity = kernel x. `place`: of the unit's first pair.
   template <int kSize, bool kAdd>
   HF_BLOCK_FN void ApplyKernel(const double* kernel, const int32_t* orbit, int64_t place, const double* x,
                                double* velocity) const {
-    const auto apply = [&](int i, double k) HF_LAMBDA {
-      velocity[i] = kAdd ? Fma(k, x[i], velocity[i]) : k * x[i];
-    };
+    const auto apply = [&](int i, double k) HF_LAMBDA { velocity[i] = kAdd ? Fma(k, x[i], velocity[i]) : k * x[i]; };
     if (orbit == nullptr) {
       HF_UNROLL
       for (int i = 0; i < kSize; i += 2) {
@@ -290,11 +271,33 @@ struct ContinuousBody {
     });
   }
 
+  // The last pass of a sine's transform, and what it adds to the velocity.
+  HF_BLOCK_FN void AddUnits(const PhaseRecord& r, int32_t lane, int32_t slot, Thread& t) const {
+    const PassTable& pass = cas.pass[cas.passes - 1];
+    ForRadix<kPoints>(pass.radix, [&](auto radix) HF_LAMBDA {
+      using Unit = decltype(radix);
+      ForUnits<Unit>(pass, lane, [&](int32_t unit, int slots) HF_LAMBDA {
+        const UnitEntry at = Read(pass.unit + unit);
+        HF_UNROLL
+        for (int c = 0; c < kComponents; ++c) {
+          double x[Unit::kSize], velocity[Unit::kSize];
+          LoadUnit<Unit>(at, pass.step, Buffer(r.from, slot) + c * cas.padded, x);
+          Unit::template Transform<false>(x, at.pair, pass.twiddles);
+          HF_UNROLL
+          for (int i = 0; i < Unit::kSize; ++i) velocity[i] = t.velocity.At(c, slots + i);
+          ApplyKernel<Unit::kSize, true>(r.kernel, r.orbit, PairPlace(Unit::kSize, slots, lane), x, velocity);
+          HF_UNROLL
+          for (int i = 0; i < Unit::kSize; ++i) t.velocity.At(c, slots + i) = velocity[i];
+        }
+      });
+    });
+  }
+
   // A unit's frequencies: from the transform of a sine to the next stage's input (or the state after the last one). The
   // sum of a step starts as the state.
   template <int kSize>
   HF_BLOCK_FN void Advance(const PhaseRecord& r, int32_t lane, int64_t slots, int c, double* x, Thread& t) const {
-    const int64_t place = slots / kSize * ((kSize + 1) / 2) * shape.threads + lane;
+    const int64_t place = PairPlace(kSize, slots, lane);
     double velocity[kSize];
     if (r.Has(PhaseRecord::kRaw)) {
       HF_UNROLL
@@ -303,11 +306,6 @@ struct ContinuousBody {
       HF_UNROLL
       for (int i = 0; i < kSize; ++i) velocity[i] = t.velocity.At(c, slots + i);
       if (r.kernel != nullptr) ApplyKernel<kSize, true>(r.kernel, r.orbit, place, x, velocity);
-      if (r.Has(PhaseRecord::kAdd)) {
-        HF_UNROLL
-        for (int i = 0; i < kSize; ++i) t.velocity.At(c, slots + i) = velocity[i];
-        return;
-      }
       const bool full = r.Has(PhaseRecord::kFull);
       HF_UNROLL
       for (int i = 0; i < kSize; ++i) {
@@ -324,7 +322,8 @@ struct ContinuousBody {
     for (int i = 0; i < kSize; ++i) t.velocity.At(c, slots + i) = velocity[i];
   }
 
-  // --------------------------------------------------------------------------------------------------------------- ends
+  // ---------------------------------------------------------------------------------------------------------------
+  // ends
 
   // f(configuration, address of an element in the buffer, component, site or mode, thread).
   template <class F>
@@ -345,35 +344,37 @@ struct ContinuousBody {
     const bool modes = r.Has(PhaseRecord::kAtModes);
     const double size = modes ? Sqrt(static_cast<double>(cas.sites)) : 1.0;
     const bool plain = prior.fourier != 0 && prior.heat_bath != 0;
-    ForElements(block, modes, r.from, [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) HF_LAMBDA {
-      const int32_t element = c * cas.sites + i;
-      if (!from_prior) {
-        *at = rows[configuration * (int64_t{kComponents} * cas.sites) + element];
-        return;
-      }
-      double z = 0;
-      if (modes || Active(i)) {
-        z = Normal(names[configuration], names[shape.batch + configuration], kPriorPurpose,
-                   static_cast<uint32_t>(element), 0);
-        t.log_q = Fma(-0.5 * z, z, t.log_q);
-      }
-      *at = plain ? z : size * Read(prior.sigma + i) * z;
-    });
+    ForElements(block, modes, r.from,
+                [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) HF_LAMBDA {
+                  const int32_t element = c * cas.sites + i;
+                  if (!from_prior) {
+                    *at = rows[configuration * (int64_t{kComponents} * cas.sites) + element];
+                    return;
+                  }
+                  double z = 0;
+                  if (modes || Active(i)) {
+                    z = Normal(names[configuration], names[shape.batch + configuration], kPriorPurpose,
+                               static_cast<uint32_t>(element), 0);
+                    t.log_q = Fma(-0.5 * z, z, t.log_q);
+                  }
+                  *at = plain ? z : size * Read(prior.sigma + i) * z;
+                });
   }
 
   // To rows, or to the density of the noise.
   HF_BLOCK_FN void End(Block<Thread>& block, const PhaseRecord& r) const {
     const bool modes = r.Has(PhaseRecord::kAtModes);
     const bool divide = prior.fourier == 0 || prior.heat_bath == 0;
-    ForElements(block, modes, r.from, [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) HF_LAMBDA {
-      const double x = r.a * *at;
-      if (!to_prior) {
-        rows[configuration * (int64_t{kComponents} * cas.sites) + c * cas.sites + i] = x;
-      } else if (modes || Active(i)) {
-        const double z = divide ? x / Read(prior.sigma + i) : x;
-        t.log_q = Fma(-0.5 * z, z, t.log_q);
-      }
-    });
+    ForElements(block, modes, r.from,
+                [&](int64_t configuration, double* at, int32_t c, int32_t i, Thread& t) HF_LAMBDA {
+                  const double x = r.a * *at;
+                  if (!to_prior) {
+                    rows[configuration * (int64_t{kComponents} * cas.sites) + c * cas.sites + i] = x;
+                  } else if (modes || Active(i)) {
+                    const double z = divide ? x / Read(prior.sigma + i) : x;
+                    t.log_q = Fma(-0.5 * z, z, t.log_q);
+                  }
+                });
   }
 
   HF_BLOCK_FN void Scale(Block<Thread>& block, const PhaseRecord& r) const {
@@ -408,7 +409,8 @@ struct ContinuousBody {
             Scale(block, r);
         }
       }
-      block.AddSum(Sums(), log_q_constant, [](Thread& t) HF_LAMBDA { return t.log_q; }, log_q);
+      block.AddSum(
+          Sums(), log_q_constant, [](Thread& t) HF_LAMBDA { return t.log_q; }, log_q);
     });
   }
 };

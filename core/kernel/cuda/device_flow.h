@@ -40,36 +40,35 @@ class DeviceFlow {
   int32_t Draw(int64_t n, const uint64_t* seed, const uint64_t* index, const double* couplings, double* field,
                double* log_q, double* action, cudaStream_t stream) {
     const int64_t numbers = sizes().couplings;
-    return Run(
-        kDraw, n, field, log_q, action, stream,
-        [=](const Buffers& b, double* host, int64_t first, int64_t used, int64_t batch, cudaStream_t on) {
-          // Lanes beyond `used` repeat the last name: padding that no result depends on.
-          auto* names = reinterpret_cast<uint64_t*>(host);
-          for (int64_t i = 0; i < batch; ++i) {
-            names[i] = seed[first + std::min(i, used - 1)];
-            names[batch + i] = index[first + std::min(i, used - 1)];
-          }
-          std::copy_n(couplings, numbers, host + 2 * batch);
-          HF_CUDA(
-              cudaMemcpyAsync(b.names, names, (2 * batch + numbers) * sizeof(uint64_t), cudaMemcpyHostToDevice, on));
-          return int32_t{HF_OK};
-        });
+    return Run(kDraw, n, field, log_q, action, stream,
+               [=](const Buffers& b, double* host, int64_t first, int64_t used, int64_t batch, cudaStream_t on) {
+                 // Lanes beyond `used` repeat the last name: padding that no result depends on.
+                 auto* names = reinterpret_cast<uint64_t*>(host);
+                 for (int64_t i = 0; i < batch; ++i) {
+                   names[i] = seed[first + std::min(i, used - 1)];
+                   names[batch + i] = index[first + std::min(i, used - 1)];
+                 }
+                 std::copy_n(couplings, numbers, host + 2 * batch);
+                 HF_CUDA(cudaMemcpyAsync(b.names, names, (2 * batch + numbers) * sizeof(uint64_t),
+                                         cudaMemcpyHostToDevice, on));
+                 return int32_t{HF_OK};
+               });
   }
 
   int32_t Density(int64_t n, const double* field, const double* couplings, double* log_q, double* action,
                   cudaStream_t stream) {
     const int64_t row = sizes().field, numbers = sizes().couplings;
-    return Run(
-        kDensity, n, nullptr, log_q, action, stream,
-        [=](const Buffers& b, double* host, int64_t first, int64_t used, int64_t batch, cudaStream_t on) {
-          std::copy_n(field + first * row, used * row, host);
-          for (int64_t i = used; i < batch; ++i) std::copy_n(field + (first + used - 1) * row, row, host + i * row);
-          std::copy_n(couplings, numbers, host + batch * row);
-          HF_CUDA(cudaMemcpyAsync(b.results, host, batch * row * sizeof(double), cudaMemcpyHostToDevice, on));
-          HF_CUDA(cudaMemcpyAsync(b.couplings(batch), host + batch * row, numbers * sizeof(double),
-                                  cudaMemcpyHostToDevice, on));
-          return int32_t{HF_OK};
-        });
+    return Run(kDensity, n, nullptr, log_q, action, stream,
+               [=](const Buffers& b, double* host, int64_t first, int64_t used, int64_t batch, cudaStream_t on) {
+                 std::copy_n(field + first * row, used * row, host);
+                 for (int64_t i = used; i < batch; ++i)
+                   std::copy_n(field + (first + used - 1) * row, row, host + i * row);
+                 std::copy_n(couplings, numbers, host + batch * row);
+                 HF_CUDA(cudaMemcpyAsync(b.results, host, batch * row * sizeof(double), cudaMemcpyHostToDevice, on));
+                 HF_CUDA(cudaMemcpyAsync(b.couplings(batch), host + batch * row, numbers * sizeof(double),
+                                         cudaMemcpyHostToDevice, on));
+                 return int32_t{HF_OK};
+               });
   }
 
  private:

@@ -153,7 +153,8 @@ struct HeatBathDrawBody {
           t.sum = t.sum + ConditionalLogDensity(table, x, b, c.log_z);
         }
       });
-      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, log_q);
+      block.AddSum(
+          Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, log_q);
     });
   }
 };
@@ -179,7 +180,8 @@ struct HeatBathTakeBody {
           field[site] = 0;
         }
       });
-      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, log_q);
+      block.AddSum(
+          Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, log_q);
     });
   }
 };
@@ -214,7 +216,8 @@ struct ScalarActionBody {
         }
         if (lane == 0) action[configuration] = 0;
       });
-      block.AddSum(Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, action);
+      block.AddSum(
+          Block<Thread>::shared(), 0, [](Thread& t) HF_LAMBDA { return t.sum; }, action);
     });
   }
 };

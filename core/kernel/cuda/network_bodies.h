@@ -107,7 +107,8 @@ struct AccumulateBody {
   }
 };
 
-// [element][batch] to [batch][element] and back. The few elements that a block works on together fill whole sectors of memory.
+// [element][batch] to [batch][element] and back. The few elements that a block works on together fill whole sectors of
+// memory.
 struct ToRowsBody {
   const double* elements;
   double* rows;

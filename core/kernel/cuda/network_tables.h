@@ -65,7 +65,8 @@ void PackWeights(const hf_stage& in, Arena* arena, StageTables* out) {
   out->bias = arena->Add(bias.data(), padded);
 }
 
-inline std::string PackStage(const hf_stage& in, int64_t input_rows, bool double_network, Arena* arena, StageTables* out) {
+inline std::string PackStage(const hf_stage& in, int64_t input_rows, bool double_network, Arena* arena,
+                             StageTables* out) {
   if (in.sites < 0 || in.out_channels < 1 || in.rows_per_tap < 1 || in.weight_blocks < 0)
     return "sizes must be positive";
   if (in.tap_begin[0] != 0) return "tap offsets do not start at 0";
@@ -117,9 +118,7 @@ inline std::string PackNetwork(const hf_stage* stage, int32_t stages, int64_t in
   if (stages < 1) return "a network has at least one stage";
   out->double_network = double_network;
   int64_t rows = input_rows;
-  const auto need = [&](int buffer) {
-    (*bytes)[buffer] = std::max((*bytes)[buffer], rows * (double_network ? 8 : 4));
-  };
+  const auto need = [&](int buffer) { (*bytes)[buffer] = std::max((*bytes)[buffer], rows * (double_network ? 8 : 4)); };
   need(1);
   for (int32_t s = 0; s < stages; ++s) {
     if (std::string e = PackStage(stage[s], rows, double_network, arena, &out->stages.emplace_back()); !e.empty()) {

@@ -11,17 +11,15 @@ namespace haarflow::isa_cuda {
 
 // Sizes of Buffers.
 struct BufferSizes {
-  int64_t field = 0;       // numbers of a field
-  int32_t couplings = 1;   // the action's numbers
-  int64_t lanes = 1;       // sub-batches are padded to multiples of this
-  int64_t columns = 0;     // numbers per configuration
-  int64_t network[3] = {}; // bytes per configuration
-  int64_t sums = 0;        // numbers per configuration
-  int64_t scratch = 0;     // bytes in all
-  bool graphs = false;     // many launches: worth a graph
-  int64_t PerConfiguration() const {
-    return 8 * (field + columns + sums + 4) + network[0] + network[1] + network[2];
-  }
+  int64_t field = 0;        // numbers of a field
+  int32_t couplings = 1;    // the action's numbers
+  int64_t lanes = 1;        // sub-batches are padded to multiples of this
+  int64_t columns = 0;      // numbers per configuration
+  int64_t network[3] = {};  // bytes per configuration
+  int64_t sums = 0;         // numbers per configuration
+  int64_t scratch = 0;      // bytes in all
+  bool graphs = false;      // many launches: worth a graph
+  int64_t PerConfiguration() const { return 8 * (field + columns + sums + 4) + network[0] + network[1] + network[2]; }
   int64_t Pad(int64_t n) const { return (n + lanes - 1) / lanes * lanes; }
 };
 

@@ -28,8 +28,8 @@ class ScalarProgram final : public FlowProgram {
     for (int32_t l = 0; l < flow_.layers; ++l) {
       const hf_scalar_continuous* c = flow_.layer[l].continuous;
       if (c == nullptr) continue;
-      many_sines = many_sines || std::count_if(c->frequency, c->frequency + c->features,
-                                               [](double w) { return w != 0; }) > 1;
+      many_sines =
+          many_sines || std::count_if(c->frequency, c->frequency + c->features, [](double w) { return w != 0; }) > 1;
     }
     layout_ = std::make_unique<ScalarLayout>(std::vector<int32_t>(flow_.shape, flow_.shape + flow_.dims),
                                              flow_.components, many_sines, DeviceLimits{shared, multiprocessors});
@@ -68,7 +68,7 @@ class ScalarProgram final : public FlowProgram {
   }
 
  private:
-  const hf_scalar_flow flow_;                      // of the creator; in Prepare alone
+  const hf_scalar_flow flow_;                       // of the creator; in Prepare alone
   std::unique_ptr<kernel::ScalarFlowStore> store_;  // until everything is packed
   std::unique_ptr<ScalarLayout> layout_;
   ScalarTables tables_;

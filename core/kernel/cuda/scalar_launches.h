@@ -29,8 +29,7 @@ class ScalarLauncher {
     HF_TRY(NeedRows());
     if (flow_.sites.drawn > 0) {
       const BlockShape shape = RowShape(flow_.sites.drawn);
-      HF_TRY(LaunchRows(
-          HeatBathDrawBody{shape, flow_.sites, flow_.conditional, b_.names, b_.results, log_q_}));
+      HF_TRY(LaunchRows(HeatBathDrawBody{shape, flow_.sites, flow_.conditional, b_.names, b_.results, log_q_}));
     }
     return Action();
   }
@@ -54,7 +53,7 @@ class ScalarLauncher {
   }
   template <class Body>
   int32_t LaunchRows(const Body& body) const {
-    return LaunchBlocks(stream_, body, body.shape.threads * 8, INT32_MAX);
+    return LaunchBlocks(stream_, body, body.shape.threads * 8, layout_.shared_limit(), INT32_MAX);
   }
 
   int32_t Action() {
@@ -113,7 +112,7 @@ class ScalarLauncher {
     char* scratch = static_cast<char*>(b_.scratch);
     body.work = layout_.work_bytes() > 0 ? reinterpret_cast<double*>(scratch) : nullptr;
     body.states = reinterpret_cast<double*>(scratch + layout_.work_bytes() * layout_.blocks());
-    return LaunchBlocks(stream_, body, layout_.shared_bytes(), layout_.blocks());
+    return LaunchBlocks(stream_, body, layout_.shared_bytes(), layout_.shared_limit(), layout_.blocks());
   }
 
   // Features, network; of odd layers those of the negated features first, as both runs use the same rows.
@@ -128,10 +127,10 @@ class ScalarLauncher {
                                       static_cast<T*>(parameters), batch_}));
     }
     const auto launch = [&](auto kind) {
-      return Launch(stream_, l.active, batch_,
-                    LineCoupleBody<T, kind(), kInverse>{l.active_sites, l.pieces, l.range,
-                                                        static_cast<const T*>(parameters), b_.columns, b_.sums,
-                                                        batch_});
+      return Launch(
+          stream_, l.active, batch_,
+          LineCoupleBody<T, kind(), kInverse>{l.active_sites, l.pieces, l.range, static_cast<const T*>(parameters),
+                                              b_.columns, b_.sums, batch_});
     };
     switch (static_cast<LineMapKind>(l.map)) {
       case LineMapKind::kAffine:
@@ -148,9 +147,9 @@ class ScalarLauncher {
 
   template <class T>
   int32_t RunNetwork(const ScalarCouplingTables& l, double sign, void* out) const {
-    HF_TRY(Launch(stream_, l.features, batch_,
-                  FieldSumBody<T>{l.feature_begin, l.feature_sites, b_.columns, sign, static_cast<T*>(b_.network[1]),
-                                  batch_}));
+    HF_TRY(Launch(
+        stream_, l.features, batch_,
+        FieldSumBody<T>{l.feature_begin, l.feature_sites, b_.columns, sign, static_cast<T*>(b_.network[1]), batch_}));
     return LaunchNetwork<T>(stream_, l.network, b_, out, batch_);
   }
 

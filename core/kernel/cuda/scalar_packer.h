@@ -48,8 +48,8 @@ class ScalarPacker {
     if (l == 0) {
       constexpr double kHalfLogTwoPi = 0.91893853320467274178;
       part.with_prior = true;
-      part.log_q_constant = -static_cast<double>(flow_.geometry.components) * flow_.active * kHalfLogTwoPi -
-                            flow_.prior_log_volume;
+      part.log_q_constant =
+          -static_cast<double>(flow_.geometry.components) * flow_.active * kHalfLogTwoPi - flow_.prior_log_volume;
       out_.parts.push_back(part);
     }
     if (flow_.layers == 0) return;
@@ -64,17 +64,24 @@ class ScalarPacker {
 
   void PackSites() {
     const kernel::ScalarGeometry& g = flow_.geometry;
-    out_.sites = {g.dims, g.sites, g.components, arena_.Add(g.neighbour, int64_t{2} * g.dims * g.sites), flow_.drawn,
-                  arena_.Add(flow_.drawn_sites, flow_.drawn)};
+    out_.sites = {g.dims,       g.sites,
+                  g.components, arena_.Add(g.neighbour, int64_t{2} * g.dims * g.sites),
+                  flow_.drawn,  arena_.Add(flow_.drawn_sites, flow_.drawn)};
     if (flow_.heat_bath == nullptr) return;
     const kernel::HeatBathTable& t = *flow_.heat_bath;
-    out_.conditional = {t.quadratic, t.quartic, t.hop, t.spacing, t.points, arena_.Add(t.log_z, int64_t{3} * t.points),
+    out_.conditional = {t.quadratic,
+                        t.quartic,
+                        t.hop,
+                        t.spacing,
+                        t.points,
+                        arena_.Add(t.log_z, int64_t{3} * t.points),
                         arena_.Add(t.centre, t.points)};
   }
 
   // Sites or modes (by address) of the points that a pass's threads own, slot by slot, -1 where a thread has none. With
   // `pairs` those of two slots of a unit stand side by side, so that a thread reads two numbers at once.
-  std::vector<int32_t> OwnedPoints(const CasPlan::Pass& pass, const std::vector<int32_t>& at_address, bool pairs) const {
+  std::vector<int32_t> OwnedPoints(const CasPlan::Pass& pass, const std::vector<int32_t>& at_address,
+                                   bool pairs) const {
     const int64_t threads = layout_.threads(), width = pairs ? 2 : 1;
     const int64_t rows = (pass.unit_points + width - 1) / width;
     const std::vector<CasPlan::Unit> units = plan_.Units(pass);
@@ -103,8 +110,9 @@ class ScalarPacker {
       std::vector<UnitEntry> units;
       for (const CasPlan::Unit& u : plan_.Units(pass)) units.push_back({u.first, u.mirror, u.pair, 0});
       const std::vector<double> twiddles = plan_.Twiddles(pass);
-      cas.pass[p] = {pass.radix, static_cast<int32_t>(units.size()), plan_.Step(pass),
-                     pass.radix == 0 ? static_cast<int32_t>(twiddles.size()) : 0, Add(units), Add(twiddles)};
+      cas.pass[p] = {pass.radix,       static_cast<int32_t>(units.size()),
+                     plan_.Step(pass), pass.radix == 0 ? static_cast<int32_t>(twiddles.size()) : 0,
+                     Add(units),       Add(twiddles)};
     }
     std::vector<int32_t> site_address, mode_address, site_at(cas.padded, -1), mode_at(cas.padded, -1);
     for (int32_t i = 0; i < cas.sites; ++i) {
@@ -163,8 +171,8 @@ class ScalarPacker {
       double* row = kernel.data() + t * (1 + out.sines) * out.columns;
       for (int32_t f : linear) {
         AddKernel(in, t, f, by_mode, row);
-        part->log_q_constant -= tables.at_origin[t * in.features + f] * Weight(t, in.steps) *
-                                flow_.geometry.components * flow_.active;
+        part->log_q_constant -=
+            tables.at_origin[t * in.features + f] * Weight(t, in.steps) * flow_.geometry.components * flow_.active;
       }
       for (int32_t f : sines) {
         AddKernel(in, t, f, by_mode, row += out.columns);
@@ -208,8 +216,7 @@ class ScalarPacker {
     PackNetwork(in.stage, in.stages, in.features, in.double_network != 0, in.active, parameters, &arena_, &out.network,
                 network_bytes);
     if (out.odd) {
-      *reflected_bytes =
-          std::max(*reflected_bytes, in.active * parameters * (in.double_network != 0 ? 8 : 4));
+      *reflected_bytes = std::max(*reflected_bytes, in.active * parameters * (in.double_network != 0 ? 8 : 4));
     }
     out_.couplings.push_back(std::move(out));
   }

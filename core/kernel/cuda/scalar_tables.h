@@ -26,11 +26,11 @@ struct ScalarCouplingTables {
 
 // A run of continuous layers (the first one with the prior, and maybe without layers), or one coupling.
 struct ScalarPart {
-  int32_t coupling = -1;                     // index of the coupling, or -1
+  int32_t coupling = -1;  // index of the coupling, or -1
   std::vector<ContinuousTable> continuous;
   bool with_prior = false;
   double log_q_constant = 0;
-  const PhaseRecord* phase[2] = {};          // forwards, backwards
+  const PhaseRecord* phase[2] = {};  // forwards, backwards
   int32_t phases[2] = {};
 };
 
@@ -57,7 +57,8 @@ inline int64_t FromEnvironment(const char* name, int64_t otherwise) {
 // HAARFLOW_CUDA_REGISTERS=0 keeps states in memory, HAARFLOW_CUDA_SHARED_BYTES lowers what a block may use.
 class ScalarLayout {
  public:
-  ScalarLayout(const std::vector<int32_t>& shape, int32_t components, bool many_sines, const DeviceLimits& limits) {
+  ScalarLayout(const std::vector<int32_t>& shape, int32_t components, bool many_sines, const DeviceLimits& limits)
+      : shared_limit_(limits.shared_bytes) {
     auto plan = std::make_unique<CasPlan>(shape, 8);
     auto large = std::make_unique<CasPlan>(shape, 16);
     const bool small_fits = Fits(*plan, 8), large_fits = components == 1 && Fits(*large, 16);
@@ -84,13 +85,15 @@ class ScalarLayout {
     shared_bytes_ = sums + (global_work_ ? 0 : work_);
     blocks_ = INT32_MAX;
     if (global_work_ || slots_ == 0) {
-      blocks_ = limits.multiprocessors * std::clamp<int64_t>(limits.shared_bytes / shared_bytes_, 1, global_work_ ? 2 : 4);
+      blocks_ =
+          limits.multiprocessors * std::clamp<int64_t>(limits.shared_bytes / shared_bytes_, 1, global_work_ ? 2 : 4);
     }
   }
 
   const CasPlan& plan() const { return *plan_; }
   int slots() const { return slots_; }
   int64_t shared_bytes() const { return shared_bytes_; }
+  int64_t shared_limit() const { return shared_limit_; }
   int32_t buffers() const { return buffers_; }
   BlockShape Shape(int64_t batch) const {
     return {static_cast<int32_t>(threads_), static_cast<int32_t>(configurations_), batch};
@@ -117,6 +120,7 @@ class ScalarLayout {
     return !plan.has_dense_pass() && plan.passes().size() <= kMaxPasses && plan.Threads(points) <= kMostThreads;
   }
 
+  const int64_t shared_limit_;
   std::unique_ptr<CasPlan> plan_;
   int slots_ = 0;
   int64_t threads_, configurations_, work_, shared_bytes_, blocks_;

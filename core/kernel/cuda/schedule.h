@@ -59,9 +59,7 @@ class Schedule {
     if (cas_.pass[pass].radix == 0) r.to = buffer_ = 1 - buffer_;
   }
 
-  const ContinuousTable& LayerAt(size_t i) const {
-    return *layers_[options_.backwards ? layers_.size() - 1 - i : i];
-  }
+  const ContinuousTable& LayerAt(size_t i) const { return *layers_[options_.backwards ? layers_.size() - 1 - i : i]; }
 
   // Index of a stage's time in the tables; stages count from where the integration starts.
   int64_t Time(const ContinuousTable& flow, int32_t stage) const {
@@ -78,15 +76,8 @@ class Schedule {
     for (size_t l = 0; l < layers_.size(); ++l) {
       const ContinuousTable& flow = LayerAt(l);
       for (int32_t stage = 0; stage < 4 * flow.steps; ++stage) {
-        for (int32_t sine = 0; sine + 1 < flow.sines; ++sine) {
-          Sine(flow, stage, sine);
-          SetKernel(flow, stage, sine, &Add(PhaseRecord::kMode, PhaseRecord::kFromWork | PhaseRecord::kAdd));
-        }
-        int32_t flags = stage % 4 == 3 ? PhaseRecord::kFull : 0;
-        if (flow.sines > 0) {
-          Sine(flow, stage, flow.sines - 1);
-          flags |= PhaseRecord::kFromWork;
-        }
+        for (int32_t sine = 0; sine < flow.sines; ++sine) Sine(flow, stage, sine);
+        const int32_t flags = (stage % 4 == 3 ? PhaseRecord::kFull : 0) | (flow.sines > 0 ? PhaseRecord::kFromWork : 0);
         PhaseRecord& r = Add(PhaseRecord::kMode, flags);
         if (flow.sines > 0) SetKernel(flow, stage, flow.sines - 1, &r);
         const double h = (options_.backwards ? -1.0 : 1.0) / flow.steps;
@@ -124,7 +115,9 @@ class Schedule {
     if (sine == 0) {
       r.flags = PhaseRecord::kFromWork | (flow.sines > 1 ? PhaseRecord::kKeep : 0);
     } else {
-      // Others may still read what the sine before left: each one uses the other buffer.
+      // While others still read what the sine before left: each one uses the other buffer.
+      r.flags = PhaseRecord::kAdd;
+      SetKernel(flow, stage, sine - 1, &r);
       r.to = buffer_ = 1 - buffer_;
     }
     r.a = flow.frequency[sine];

@@ -12,9 +12,9 @@ template <class T, bool kInverse>
 int32_t LaunchCoupling(cudaStream_t stream, const U1LayerTables& l, const T* parameters, const Buffers& b,
                        int64_t batch) {
   const auto launch = [&](auto kind) {
-    return Launch(
-        stream, l.active, batch,
-        CoupleBody<T, kind(), kInverse>{l.active_links, l.active_loops, l.pieces, parameters, b.columns, b.sums, batch});
+    return Launch(stream, l.active, batch,
+                  CoupleBody<T, kind(), kInverse>{l.active_links, l.active_loops, l.pieces, parameters, b.columns,
+                                                  b.sums, batch});
   };
   switch (static_cast<CircleMapKind>(l.map)) {
     case CircleMapKind::kSpline:
@@ -44,7 +44,7 @@ int32_t LaunchLayers(cudaStream_t stream, const U1Tables& flow, const Buffers& b
   for (size_t i = 0; i < layers; ++i) {
     const U1LayerTables& l = flow.layers[kInverse ? layers - 1 - i : i];
     HF_TRY((l.network.double_network ? LaunchLayer<double, kInverse>(stream, l, b, batch)
-                             : LaunchLayer<float, kInverse>(stream, l, b, batch)));
+                                     : LaunchLayer<float, kInverse>(stream, l, b, batch)));
   }
   double* log_q = b.results + batch * flow.links;
   return Launch(stream, 1, batch, LogQBody{kInverse ? 1.0 : -1.0, b.totals, log_q});

@@ -33,8 +33,9 @@ class Workspace {
     HF_CUDA(cudaMalloc(&device_, total));
     const auto at = [&](int i) { return static_cast<char*>(device_) + offsets[i]; };
     const auto numbers = [&](int i) { return reinterpret_cast<double*>(at(i)); };
-    buffers_ = {numbers(0), {at(1), at(2), at(3)}, numbers(4), numbers(5), reinterpret_cast<uint64_t*>(at(6)),
-                numbers(7), at(8)};
+    buffers_ = {
+        numbers(0), {at(1), at(2), at(3)}, numbers(4), numbers(5), reinterpret_cast<uint64_t*>(at(6)), numbers(7),
+        at(8)};
     for (Staging& s : staging_) {
       HF_CUDA(cudaMallocHost(reinterpret_cast<void**>(&s.host), doubles_ * 8));
       HF_CUDA(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming));
@@ -64,7 +65,8 @@ class Workspace {
   const Buffers& buffers() const { return buffers_; }
 
   // Pinned host memory of sub-batch k, for names or fields with the action's numbers, and for results; and the event
-  // after which it holds these. Two, so that the host copies results of one sub-batch while the device computes the next.
+  // after which it holds these. Two, so that the host copies results of one sub-batch while the device computes the
+  // next.
   struct Staging {
     double* host = nullptr;
     cudaEvent_t done = nullptr;

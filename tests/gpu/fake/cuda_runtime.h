@@ -2,8 +2,8 @@
 //
 // Streams are lazy: copies and kernels run only when something waits for them, so that a missing wait, or pinned memory
 // reused too early, gives wrong results instead of luck. Faults can be injected: failing allocations, and an error of a
-// launch. Kernels run thread by thread, in descending order of blocks and threads: nothing may rely on an order. There are
-// no barriers: kernels whose threads wait for each other run themselves for all threads (core/kernel/cuda/block.h).
+// launch. Kernels run thread by thread, in descending order of blocks and threads: nothing may rely on an order. There
+// are no barriers: kernels whose threads wait for each other run themselves for all threads (core/kernel/cuda/block.h).
 #pragma once
 
 #include <atomic>
@@ -99,7 +99,7 @@ struct Control {
   std::atomic<bool> capture_fails{false};
   std::atomic<int> shared_bytes{227 << 10};  // what a block may have
   std::atomic<int> order{0};                 // of threads between barriers: 0 falling, 1 rising, 2 mixed
-  std::atomic<int> live{0};  // allocations, streams, events and graphs not yet freed
+  std::atomic<int> live{0};                  // allocations, streams, events and graphs not yet freed
   std::atomic<int> graph_launches{0};
   std::atomic<int> kernel_launches{0};
 };
@@ -284,22 +284,22 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   }
   fake_cuda::shared_asked = fake_cuda::kSharedWithoutAsking;
   ++fake_cuda::control.kernel_launches;
-  fake_cuda::Submit(config->stream, [=, grid = config->gridDim, block = config->blockDim,
-                                     shared = config->dynamicSmemBytes] {
-    blockDim = block;
-    gridDim = grid;
-    const std::unique_ptr<char[]> memory(new char[shared]);
-    fake_cuda::shared_memory = memory.get();
-    for (unsigned b = grid.x; b-- > 0;) {
-      std::memset(memory.get(), 0xFF, shared);
-      for (unsigned y = block.y; y-- > 0;) {
-        for (unsigned x = block.x; x-- > 0;) {
-          blockIdx = dim3(b);
-          threadIdx = dim3(x, y);
-          kernel(arguments...);
-        }
-      }
-    }
-  });
+  fake_cuda::Submit(config->stream,
+                    [=, grid = config->gridDim, block = config->blockDim, shared = config->dynamicSmemBytes] {
+                      blockDim = block;
+                      gridDim = grid;
+                      const std::unique_ptr<char[]> memory(new char[shared]);
+                      fake_cuda::shared_memory = memory.get();
+                      for (unsigned b = grid.x; b-- > 0;) {
+                        std::memset(memory.get(), 0xFF, shared);
+                        for (unsigned y = block.y; y-- > 0;) {
+                          for (unsigned x = block.x; x-- > 0;) {
+                            blockIdx = dim3(b);
+                            threadIdx = dim3(x, y);
+                            kernel(arguments...);
+                          }
+                        }
+                      }
+                    });
   return cudaSuccess;
 }
