@@ -14,14 +14,9 @@ namespace {
 using kernel::kTile;
 using std::numbers::pi;
 
-// Degrees of freedom of NoisePurpose::kAccept at step `sweep`: above those of HMC, local updates first, then bonds,
-// then flips.
-constexpr uint32_t kFirstDof = 8;
-constexpr uint32_t kDirectionDof = 7;
 // Step of NoisePurpose::kInitial: HMC starts from step 0, so that the two share no number.
 constexpr uint32_t kStartStep = 1;
-// Sites that are updated from one batch of random numbers.
-constexpr int64_t kBlock = 64;
+constexpr int64_t kBlock = ClusterNoise::kBlock;
 
 // The standard deviation of |phi| in the potential of one site, exp(-quadratic phi^2 - quartic phi^4), by the midpoint
 // rule.
@@ -85,7 +80,10 @@ absl::StatusOr<Phi4Cluster> Phi4Cluster::Create(const Lattice& lattice, const Ph
 }
 
 Phi4Cluster::Phi4Cluster(const Lattice& lattice, const Phi4Couplings& couplings, const Phi4ClusterOptions& options)
-    : tile_(lattice, couplings), options_(options), width_(ProposalWidth(couplings, lattice.dims())) {
+    : tile_(lattice, couplings),
+      options_(options),
+      noise_(lattice.volume(), lattice.dims(), options.hits, options.local_sweeps),
+      width_(ProposalWidth(couplings, lattice.dims())) {
   const int tiles = (options.chains + kTile - 1) / kTile;
   field_.assign(tiles, ChainRows(tile_.rows()));
   const int64_t block = kBlock * std::max(options.hits, lattice.dims() + 1);
@@ -93,6 +91,7 @@ Phi4Cluster::Phi4Cluster(const Lattice& lattice, const Phi4Couplings& couplings,
   if (couplings.components == 2) spin_.resize(lattice.volume());
   bond_.resize(lattice.volume() * lattice.dims() * kTile);
   root_.resize(lattice.volume());
+  flip_.resize((lattice.volume() + ClusterNoise::kFlipsOfOne) / 32);
   ChainRows unused(tile_.rows());
   for (int tile = 0; tile < tiles; ++tile) {
     UniformRows(options.seed, NoisePurpose::kInitial, FirstChain(tile), 0, kStartStep, tile_.rows(),
@@ -111,7 +110,7 @@ void Phi4Cluster::LocalSweep(int tile, int sweep) {
   for (int64_t first = 0; first < volume; first += kBlock) {
     const int64_t sites = std::min(kBlock, volume - first);
     for (int hit = 0; hit < options_.hits; ++hit) {
-      const auto dof = static_cast<uint32_t>(kFirstDof + (sweep * options_.hits + hit) * volume + first);
+      const auto dof = static_cast<uint32_t>(noise_.Local(sweep, hit, first));
       const int64_t at = hit * sites;
       ProposalRows(options_.seed, NoisePurpose::kAccept, FirstChain(tile), dof, sweep_, sites, &log_u_[at], &p1_[at],
                    &p2_[at]);
@@ -147,57 +146,62 @@ void Phi4Cluster::FindClusters(int c) {
   for (int64_t x = 0; x < volume; ++x) root[x] = root[root[x]];  // parents are smaller sites: already final
 }
 
+// s = n . phi of every site, n a random unit vector for each chain.
+void Phi4Cluster::ProjectSpins(int tile) {
+  const int64_t volume = tile_.lattice().volume();
+  const ChainRow* phi = field_[tile].data();
+  for (int c = 0; c < kTile; ++c) {
+    const double angle = 2 * pi *
+                         UniformNoise(options_.seed, NoisePurpose::kAccept, FirstChain(tile) + c,
+                                      static_cast<uint32_t>(ClusterNoise::kDirection), sweep_);
+    normal_[0].chain[c] = std::cos(angle);
+    normal_[1].chain[c] = std::sin(angle);
+  }
+  for (int64_t x = 0; x < volume; ++x) {
+    for (int c = 0; c < kTile; ++c) {
+      spin_[x].chain[c] = normal_[0].chain[c] * phi[x].chain[c] + normal_[1].chain[c] * phi[volume + x].chain[c];
+    }
+  }
+}
+
+// Reflects the clusters of slot c with probability 1/2 each: bit r of the noise decides about the one with root r.
+void Phi4Cluster::FlipClusters(int tile, int c) {
+  const int64_t volume = tile_.lattice().volume();
+  ChainRow* phi = field_[tile].data();
+  for (int64_t r = 0; r < volume; r += ClusterNoise::kFlipsOfOne) {
+    const auto bits = NoiseBlock(options_.seed, NoisePurpose::kAccept, FirstChain(tile) + c,
+                                 static_cast<uint32_t>(noise_.Flips(r)), sweep_);
+    std::copy(bits.begin(), bits.end(), flip_.begin() + r / 32);
+  }
+  for (int64_t x = 0; x < volume; ++x) {
+    const int32_t r = root_[x];
+    if ((flip_[r / 32] >> (r % 32) & 1) == 0) continue;
+    if (tile_.couplings().components == 1) {
+      phi[x].chain[c] = -phi[x].chain[c];
+      continue;
+    }
+    phi[x].chain[c] -= 2 * spin_[x].chain[c] * normal_[0].chain[c];
+    phi[volume + x].chain[c] -= 2 * spin_[x].chain[c] * normal_[1].chain[c];
+  }
+}
+
 void Phi4Cluster::ClusterUpdate(int tile) {
   const int64_t volume = tile_.lattice().volume();
   const int dims = tile_.lattice().dims();
   const bool planar = tile_.couplings().components == 2;
-  const uint64_t first_chain = FirstChain(tile);
-  ChainRow* phi = field_[tile].data();
-  ChainRow normal[2] = {};
-  if (planar) {
-    for (int c = 0; c < kTile; ++c) {
-      const double angle =
-          2 * pi * UniformNoise(options_.seed, NoisePurpose::kAccept, first_chain + c, kDirectionDof, sweep_);
-      normal[0].chain[c] = std::cos(angle);
-      normal[1].chain[c] = std::sin(angle);
-    }
-    for (int64_t x = 0; x < volume; ++x) {
-      for (int c = 0; c < kTile; ++c) {
-        spin_[x].chain[c] = normal[0].chain[c] * phi[x].chain[c] + normal[1].chain[c] * phi[volume + x].chain[c];
-      }
-    }
-  }
-  const ChainRow* spin = planar ? spin_.data() : phi;
-  // Two numbers to a block of noise: numbers of sites are rounded up to whole pairs.
-  const int64_t pairs_per_block = (kBlock * dims + 1) / 2;
-  uint32_t dof = kFirstDof + static_cast<uint32_t>(options_.hits * options_.local_sweeps * volume);
+  if (planar) ProjectSpins(tile);
+  const ChainRow* spin = planar ? spin_.data() : field_[tile].data();
   for (int64_t first = 0; first < volume; first += kBlock) {
     const int64_t sites = std::min(kBlock, volume - first);
-    const int64_t pairs = (sites * dims + 1) / 2;
-    UniformRows(options_.seed, NoisePurpose::kAccept, first_chain, dof, sweep_, pairs, &log_u_[0], &log_u_[pairs]);
+    const int64_t pairs = noise_.BondBlocks(sites);
+    UniformRows(options_.seed, NoisePurpose::kAccept, FirstChain(tile), static_cast<uint32_t>(noise_.Bonds(first)),
+                sweep_, pairs, &log_u_[0], &log_u_[pairs]);
     LogRows(2 * pairs, log_u_.data());
     tile_.Bonds(first, sites, spin, log_u_.data(), &bond_[first * dims * kTile]);
-    dof += static_cast<uint32_t>(pairs_per_block);
   }
   for (int c = 0; c < kTile; ++c) {
     FindClusters(c);
-    std::array<uint32_t, 4> bits = {};
-    int64_t drawn = -1;  // the block that `bits` is: 128 sites each
-    for (int64_t x = 0; x < volume; ++x) {
-      const int64_t r = root_[x];
-      if (r / 128 != drawn) {
-        drawn = r / 128;
-        bits = NoiseBlock(options_.seed, NoisePurpose::kAccept, first_chain + c, dof + static_cast<uint32_t>(drawn),
-                          sweep_);
-      }
-      if ((bits[r % 128 / 32] >> (r % 32) & 1) == 0) continue;
-      if (!planar) {
-        phi[x].chain[c] = -phi[x].chain[c];
-        continue;
-      }
-      phi[x].chain[c] -= 2 * spin_[x].chain[c] * normal[0].chain[c];
-      phi[volume + x].chain[c] -= 2 * spin_[x].chain[c] * normal[1].chain[c];
-    }
+    FlipClusters(tile, c);
   }
 }
 

@@ -26,6 +26,30 @@ struct Phi4ClusterOptions {
   bool clusters = true;  // false: Metropolis alone, to compare with
 };
 
+// Where a sweep's random numbers are: degrees of freedom of NoisePurpose::kAccept at the step that is the sweep. Local
+// updates come first, then bonds, then flips.
+class ClusterNoise {
+ public:
+  static constexpr int64_t kBlock = 64;        // sites that are updated from one batch of random numbers
+  static constexpr int64_t kDirection = 7;     // n of two components; 0 to 2 belong to other chains
+  static constexpr int64_t kFlipsOfOne = 128;  // clusters that one block of noise decides
+  ClusterNoise(int64_t volume, int dims, int hits, int local_sweeps)
+      : volume_(volume), dims_(dims), hits_(hits), local_sweeps_(local_sweeps) {}
+
+  // One for each site.
+  int64_t Local(int sweep, int hit, int64_t site) const { return 8 + (int64_t{sweep} * hits_ + hit) * volume_ + site; }
+  // BondBlocks(n) for the bonds of sites first, ..., first + n - 1; first a multiple of kBlock, n <= kBlock.
+  int64_t Bonds(int64_t first) const { return Local(local_sweeps_, 0, 0) + first / kBlock * BondBlocks(kBlock); }
+  int64_t BondBlocks(int64_t sites) const { return (sites * dims_ + 1) / 2; }  // two numbers each
+  int64_t Flips(int64_t cluster) const {
+    return Bonds((volume_ + kBlock - 1) / kBlock * kBlock) + cluster / kFlipsOfOne;
+  }
+
+ private:
+  int64_t volume_;
+  int dims_, hits_, local_sweeps_;
+};
+
 // Not thread-safe; one object per thread.
 class Phi4Cluster {
  public:
@@ -53,11 +77,14 @@ class Phi4Cluster {
   uint64_t FirstChain(int tile) const;
   void LocalSweep(int tile, int sweep);
   void ClusterUpdate(int tile);
+  void ProjectSpins(int tile);
+  void FlipClusters(int tile, int c);
   // The clusters of slot c of the tile at work: root_[site], the smallest site of its cluster.
   void FindClusters(int c);
 
   Phi4Tile tile_;
   Phi4ClusterOptions options_;
+  ClusterNoise noise_;
   double width_;
   uint32_t sweep_ = 0;
   std::vector<ChainRows> field_;  // [tile][row]
@@ -65,9 +92,11 @@ class Phi4Cluster {
   double accepted_ = 0;
   // Of the tile at work:
   ChainRows log_u_, p1_, p2_;
-  ChainRows spin_;             // [site]: n . phi, two components only
-  std::vector<uint8_t> bond_;  // [site * dims + mu][chain]
-  std::vector<int32_t> root_;  // [site]
+  ChainRows spin_;              // [site]: n . phi, two components only
+  ChainRow normal_[2];          // n, two components only
+  std::vector<uint8_t> bond_;   // [site * dims + mu][chain]
+  std::vector<int32_t> root_;   // [site]
+  std::vector<uint32_t> flip_;  // [site / 32]: a bit for every root
 };
 
 }  // namespace haarflow

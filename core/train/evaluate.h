@@ -19,7 +19,8 @@ absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1:
 // The card of a model: ESS with a jackknife error, log Z, acceptance of a Metropolis chain, on `samples` fresh
 // proposals of the served map. For scalars also forward ESS and log Z from fields of the target by the cluster sampler,
 // and unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0. Conditional
-// models: quality at points over their intervals.
+// models: quality at points over their intervals. Integrated flows: the change of log w when the served steps are
+// doubled.
 absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
                                             uint64_t seed, int threads);
 
@@ -27,18 +28,9 @@ absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const Ten
 // log Z of a good model falls below 1e-3 at some 10^4 proposals already.
 constexpr double kCertifiedLogWeightError = 1e-4;
 
-struct IntegrationCertificate {
-  int32_t steps = 0;
-  // Of log w at `steps` minus log w at twice as many, on the same noise; of conditional models the largest over their
-  // intervals.
-  double mean = 0;
-  double sigma = 0;
-  double log_z_at_steps = 0;
-  double log_z_at_double_steps = 0;
-};
-// The smallest number of Runge-Kutta steps of a series that meets kCertifiedLogWeightError. FAILED_PRECONDITION when
-// 256 steps do not: the flow is too stiff to be served.
-absl::StatusOr<IntegrationCertificate> CertifyIntegration(const v1::ModelSpec& spec, const TensorMap& weights,
-                                                          uint64_t seed, int threads);
+// The smallest number of Runge-Kutta steps of a series for which doubling it changes log w on the same noise by less
+// than kCertifiedLogWeightError, for the model's target and, of conditional models, at the ends and the middle of their
+// intervals. FAILED_PRECONDITION when 256 steps do not: the flow is too stiff to be served.
+absl::StatusOr<int32_t> CertifiedSteps(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t seed, int threads);
 
 }  // namespace haarflow

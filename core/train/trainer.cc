@@ -27,6 +27,7 @@ double SecondsSince(SteadyClock::time_point start) {
 
 constexpr uint64_t kMaxStateBytes = uint64_t{8} << 30;
 constexpr uint64_t kGuardWindow = 100;  // steps
+constexpr uint64_t kMaxWildSteps = 10;
 constexpr uint64_t kIntegrationCheckSteps = 500;
 constexpr int32_t kDefaultIntegrationSteps = 8;
 // Fields of the target that forward KL draws its batches from, and the most numbers they may hold.
@@ -294,7 +295,9 @@ absl::Status Trainer::CheckGuards(const BatchResult& batch) {
   progress_.loss = -mean;
   progress_.ess = step_ == 0 ? ess : 0.98 * progress_.ess + 0.02 * ess;
   if (first_variance_ < 0) first_variance_ = variance;
-  if (variance > 100 * (first_variance_ + 10)) {
+  // One wild field is no explosion: weights may have a tail.
+  wild_steps_ = variance > 100 * (first_variance_ + 10) ? wild_steps_ + 1 : 0;
+  if (wild_steps_ == kMaxWildSteps) {
     return absl::AbortedError(absl::StrCat("the variance of log w grew from ", first_variance_, " to ", variance,
                                            "; lower the learning rate or set clip_norm"));
   }
@@ -334,7 +337,7 @@ absl::Status Trainer::SaveState() const {
   tensors["counters"] =
       Doubles({static_cast<double>(step_), static_cast<double>(next_index_), static_cast<double>(adam_.steps), seconds_,
                first_variance_, window_loss_, window_variance_, static_cast<double>(window_samples_),
-               static_cast<double>(window_steps_), progress_.ess});
+               static_cast<double>(window_steps_), progress_.ess, static_cast<double>(wild_steps_)});
   return WriteFileAtomically(
       options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-2"}}));
 }
@@ -358,7 +361,7 @@ absl::Status Trainer::LoadState() {
   if (const auto chains = tensors.find("chains"); chains != tensors.end()) {
     ASSIGN_OR_RETURN(chains_, chains->second.ToDoubles());
   }
-  ASSIGN_OR_RETURN(const std::vector<double> counters, TakeDoubles(tensors, "counters", 10));
+  ASSIGN_OR_RETURN(const std::vector<double> counters, TakeDoubles(tensors, "counters", 11));
   step_ = static_cast<uint64_t>(counters[0]);
   next_index_ = static_cast<uint64_t>(counters[1]);
   adam_.steps = static_cast<int64_t>(counters[2]);
@@ -369,6 +372,7 @@ absl::Status Trainer::LoadState() {
   window_samples_ = static_cast<uint64_t>(counters[7]);
   window_steps_ = static_cast<uint64_t>(counters[8]);
   progress_.ess = counters[9];
+  wild_steps_ = static_cast<uint64_t>(counters[10]);
   return absl::OkStatus();
 }
 

@@ -99,6 +99,7 @@ class Trainer {
   double window_variance_ = 0;
   uint64_t window_samples_ = 0;
   uint64_t window_steps_ = 0;
+  uint64_t wild_steps_ = 0;  // in a row
 };
 
 }  // namespace haarflow

@@ -1,5 +1,5 @@
 // haarflow-trainer: makes models. `train SPEC --store DIR` trains a spec's plan, evaluates the result on fresh samples
-// and publishes it.
+// and publishes it; `evaluate MODEL --store DIR` measures a published one again.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <ctime>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 
@@ -130,16 +131,12 @@ absl::Status Train(const TrainArguments& args) {
   const uint64_t samples = std::max<uint64_t>(8192, spec.training().evaluation_samples());
   const auto block = NoiseBlock(spec.training().seed(), NoisePurpose::kSeed, 0, 0);
   const uint64_t evaluation_seed = uint64_t{block[1]} << 32 | block[0];
-  IntegrationCertificate certificate;
+  int32_t steps = 0;
   if (trainer->is_integrated()) {
-    ASSIGN_OR_RETURN(certificate, CertifyIntegration(spec, trainer->Weights(), evaluation_seed + 1, args.threads));
+    ASSIGN_OR_RETURN(steps, CertifiedSteps(spec, trainer->Weights(), evaluation_seed + 3, args.threads));
   }
-  const TensorMap weights = trainer->Weights(certificate.steps);
+  const TensorMap weights = trainer->Weights(steps);
   ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, weights, samples, evaluation_seed, args.threads));
-  card.set_log_q_error_mean(certificate.mean);
-  card.set_log_q_error_sigma(certificate.sigma);
-  card.set_log_z_at_steps(certificate.log_z_at_steps);
-  card.set_log_z_at_double_steps(certificate.log_z_at_double_steps);
   card.set_training_steps(trainer->steps_done());
   card.set_training_seconds(trainer->seconds());
   card.set_lineage(lineage);
@@ -148,6 +145,26 @@ absl::Status Train(const TrainArguments& args) {
   ::unlink(options.state_file.c_str());
   absl::PrintF("published %s/%d  sha256:%s\n", manifest.model, manifest.version, manifest.digest.Hex());
   PrintCard(card, samples, trainer->seconds());
+  return absl::OkStatus();
+}
+
+// Measures a model of the store again and publishes the same weights with the new card: after an upgrade, or for a
+// model whose card says less than this version would.
+absl::Status Evaluate(const std::string& reference, const std::string& directory, uint64_t samples, int threads) {
+  ASSIGN_OR_RETURN(ModelStore store, ModelStore::Open(directory));
+  ASSIGN_OR_RETURN(const StoredModel stored, store.LoadByReference(reference));
+  const v1::ModelCard& old = stored.manifest.card;
+  if (samples == 0) samples = old.quality().samples();
+  std::random_device device;
+  const uint64_t seed = uint64_t{device()} << 32 | device();
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(stored.spec, stored.weights, samples, seed, threads));
+  card.set_training_steps(old.training_steps());
+  card.set_training_seconds(old.training_seconds());
+  card.set_lineage(old.lineage());
+  card.set_created(NowUtc());
+  ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(stored.spec_text, stored.weights, card, true));
+  absl::PrintF("published %s/%d  sha256:%s\n", manifest.model, manifest.version, manifest.digest.Hex());
+  PrintCard(card, samples, old.training_seconds());
   return absl::OkStatus();
 }
 
@@ -186,10 +203,19 @@ int Main(int argc, char** argv) {
   std::string check_file;
   auto* check = app.add_subcommand("check", "Validate a spec and print what it costs");
   check->add_option("spec", check_file, "Spec file")->required();
+  std::string reference;
+  uint64_t samples = 0;
+  auto* evaluate = app.add_subcommand("evaluate", "Measure a model again and publish it with the new card");
+  evaluate->add_option("model", reference, "NAME or NAME/VERSION")->required();
+  evaluate->add_option("--store", args.store, "Model store")->required();
+  evaluate->add_option("--samples", samples, "Fresh samples (default: as many as the card has)");
+  evaluate->add_option("--threads", args.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   CLI11_PARSE(app, argc, argv);
   std::signal(SIGINT, OnSignal);
   std::signal(SIGTERM, OnSignal);
-  const absl::Status status = train->parsed() ? Train(args) : Check(check_file);
+  const absl::Status status = train->parsed()      ? Train(args)
+                              : evaluate->parsed() ? Evaluate(reference, args.store, samples, args.threads)
+                                                   : Check(check_file);
   if (status.ok()) return 0;
   absl::FPrintF(stderr, "haarflow-trainer: %s\n", std::string(status.message()));
   return absl::IsCancelled(status) ? 130 : absl::IsInvalidArgument(status) ? 2 : 1;

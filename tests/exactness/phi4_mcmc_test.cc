@@ -35,7 +35,7 @@ TEST(Phi4Ensembles, AgreeWithTheTableOnTheCriticalLine) {
     const Point& p = kPoints[i];
     const v1::Target target = MassForm(p.shape, -4, p.lambda);
     for (const Method method : kAll) {
-      const auto a = Measure(target, method, {"phi_squared", "susceptibility"}, Length(1000, 20000));
+      const auto a = Measure(target, method, {"phi_squared", "susceptibility"}, Length(800, 20000));
       const std::string what = std::string(Name(method)) + " lambda " + std::to_string(p.lambda);
       pulls.Add(what + " phi^2", a[0], p.square, p.square_error);
       pulls.Add(what + " chi", a[1], p.chi, p.chi_error);
@@ -45,7 +45,7 @@ TEST(Phi4Ensembles, AgreeWithTheTableOnTheCriticalLine) {
   }
   // The tutorial point once more, against the tensor contraction, which has no statistical error.
   const auto a =
-      Measure(MassForm({8, 8}, -4, 8), Method::kCluster, {"phi_squared", "susceptibility"}, Length(2000, 100000));
+      Measure(MassForm({8, 8}, -4, 8), Method::kCluster, {"phi_squared", "susceptibility"}, Length(1200, 100000));
   pulls.Add("phi^2", a[0], 0.14345085, 2e-7);
   pulls.Add("chi", a[1], 0.7441167260, 1e-6);
 }
@@ -58,7 +58,7 @@ TEST(Phi4Ensembles, AgreeWithTheTableOverKappa) {
   for (const auto& row : table) {
     const v1::Target target = HoppingForm({8, 16}, row.kappa, 0.022);
     for (const Method method : kAll) {
-      const auto a = Measure(target, method, {"phi_squared", "magnetisation_abs"}, Length(400, 20000));
+      const auto a = Measure(target, method, {"phi_squared", "magnetisation_abs"}, Length(300, 20000));
       const std::string what = std::string(Name(method)) + " kappa " + std::to_string(row.kappa);
       pulls.Add(what, a[0], row.square, row.error);
       EXPECT_LT(a[0].error, 0.01 * row.square);
@@ -76,7 +76,7 @@ TEST(Phi4Ensembles, IntegrateToTheDifferenceOfFreeEnergies) {
   Average integral;
   for (int i = 0; i < 5; ++i) {
     const double kappa = 0.225 + 0.025 * x[i];
-    const auto a = Measure(HoppingForm({8, 8}, kappa, 0.022), Method::kCluster, {"neighbour_sum"}, Length(400, 20000));
+    const auto a = Measure(HoppingForm({8, 8}, kappa, 0.022), Method::kCluster, {"neighbour_sum"}, Length(300, 20000));
     integral.mean += 0.025 * w[i] * 2 * 64 * a[0].mean;
     integral.error = std::hypot(integral.error, 0.025 * w[i] * 2 * 64 * a[0].error);
   }
@@ -122,7 +122,7 @@ TEST(Phi4Ensembles, AgreeWithTransferMatricesInTwoDimensions) {
     const v1::Target target = HoppingForm({s.length, s.width}, s.kappa, s.lambda);
     for (const Method method : {Method::kHmc, Method::kFourierHmc, Method::kCluster, Method::kMetropolis}) {
       if (method == Method::kFourierHmc && s.kappa < 0) continue;
-      AddMoments(Name(method), Measure(target, method, kMoments, Length(1500, 50000)), exact, &pulls);
+      AddMoments(Name(method), Measure(target, method, kMoments, Length(1000, 50000)), exact, &pulls);
     }
   }
 }
@@ -152,7 +152,7 @@ TEST(Phi4Ensembles, AgreeWithTheExactChain) {
     std::vector<std::string> names = {"phi_squared",          "phi_fourth", "susceptibility",
                                       "structure_factor_min", "action",     "two_point_1"};
     for (const Method method : kAll) {
-      const auto a = Measure(target, method, names, Length(1500, 50000));
+      const auto a = Measure(target, method, names, Length(1000, 50000));
       for (size_t o = 0; o < names.size(); ++o) {
         pulls.Add(std::string(Name(method)) + " " + names[o], a[o], ExactExpectation(target, names[o]).value());
       }
@@ -171,7 +171,7 @@ TEST(Phi4Ensembles, OfTwoComponentsAgreeWithTheExactChain) {
     const v1::Target target = HoppingForm({s.length}, s.kappa, s.lambda, 2);
     for (const Method method : {Method::kHmc, Method::kFourierHmc, Method::kCluster, Method::kMetropolis}) {
       if (method == Method::kFourierHmc && s.kappa < 0) continue;
-      AddMoments("O(2) " + std::string(Name(method)), Measure(target, method, kMoments, Length(1500, 50000)), exact,
+      AddMoments("O(2) " + std::string(Name(method)), Measure(target, method, kMoments, Length(1000, 50000)), exact,
                  &pulls);
     }
   }

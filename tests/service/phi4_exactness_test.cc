@@ -155,7 +155,7 @@ class Phi4Exactness : public ::testing::Test {
   // Larger lattices get fewer proposals: what matters is the size in units of the error.
   static uint64_t Samples(const std::string& model) {
     const bool large = model.find("64") != std::string::npos;
-    return testing::Length<uint64_t>(large ? 512 : 2048, large ? 16384 : 65536);
+    return testing::Length<uint64_t>(large ? 256 : 512, large ? 16384 : 65536);
   }
 
   static inline ModelRegistry* registry_ = nullptr;
@@ -215,7 +215,7 @@ TEST_F(Phi4Exactness, ObservablesOverFortySeeds) {
         v1::MeasureRequest request;
         Name(published.model, published.kappa, &request);
         request.set_mode(mode);
-        request.set_count(testing::Length<uint64_t>(1000, 20000));
+        request.set_count(testing::Length<uint64_t>(300, 20000));
         request.set_seed(static_cast<uint64_t>(seed) + (mode == v1::SAMPLE_MODE_METROPOLIS ? 0 : 1000));
         request.add_observables(published.name);
         const auto result = client_->Measure(request, {}, nullptr);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 #include <random>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "core/mcmc/phi4_cluster.h"
@@ -293,6 +295,32 @@ TEST(Phi4Cluster, AChainDoesNotDependOnHowManyOthersRunNorWhere) {
     EXPECT_NE(many.Field(0), many.Field(16));
     EXPECT_NE(many.Field(0), many.Field(1));
   }
+}
+
+// No number is used twice: statistics would hardly notice.
+TEST(Phi4Cluster, NoiseAddressesOfASweepAreDisjoint) {
+  for (const auto& [volume, dims] :
+       std::vector<std::pair<int64_t, int>>{{2, 1}, {64, 2}, {65, 1}, {150, 2}, {405, 4}}) {
+    for (const auto& [hits, sweeps] : {std::pair{1, 1}, {3, 1}, {2, 3}}) {
+      const ClusterNoise noise(volume, dims, hits, sweeps);
+      std::set<int64_t> seen = {0, 1, 2, 3, ClusterNoise::kDirection};  // Metropolis and HMC, and the direction
+      size_t used = seen.size();
+      for (int sweep = 0; sweep < sweeps; ++sweep) {
+        for (int hit = 0; hit < hits; ++hit) {
+          for (int64_t x = 0; x < volume; ++x, ++used) seen.insert(noise.Local(sweep, hit, x));
+        }
+      }
+      for (int64_t first = 0; first < volume; first += ClusterNoise::kBlock) {
+        const int64_t sites = std::min(volume - first, ClusterNoise::kBlock);
+        EXPECT_GE(2 * noise.BondBlocks(sites), sites * dims);
+        for (int64_t i = 0; i < noise.BondBlocks(sites); ++i, ++used) seen.insert(noise.Bonds(first) + i);
+      }
+      for (int64_t r = 0; r < volume; r += ClusterNoise::kFlipsOfOne, ++used) seen.insert(noise.Flips(r));
+      EXPECT_EQ(seen.size(), used) << volume << " " << hits << " " << sweeps;
+    }
+  }
+  // The largest lattice and the most updates still have addresses of 32 bits.
+  EXPECT_LT(ClusterNoise(int64_t{1} << 26, 4, 16, 2).Flips((int64_t{1} << 26) - 1), int64_t{1} << 32);
 }
 
 // A cluster update reflects: |phi| stays at every site (for two components the part along the mirror), the signs do
