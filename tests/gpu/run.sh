@@ -24,13 +24,14 @@ export HAARFLOW_BIN_DIR="$build/bin"
 "$build/bin/cuda_module_test" --gtest_brief=1
 "$build/bin/cuda_scalar_test" --gtest_brief=1
 
-rate() { "$build/bin/draw_rate" "$@"; }
+# rate SPEC DEVICE CONFIGURATIONS
+rate() { "$build/bin/draw_rate" "$1" "$2" "$3" 0.5; }
 
 # Scalars: where states, transforms and kernels lie.
 scalar_variants() {
   for setting in HAARFLOW_CUDA_REGISTERS=0 HAARFLOW_CUDA_SHARED_BYTES=0 HAARFLOW_CUDA_TABLE_BYTES=0 HAARFLOW_CUDA_BATCH=4096 HAARFLOW_CUDA_BATCH=65536; do
     echo "$setting"
-    env "$setting" "$build/bin/draw_rate" "$1" cuda:0 16384 1
+    env "$setting" "$build/bin/draw_rate" "$1" cuda:0 16384 0.5
   done
 }
 

@@ -1,18 +1,21 @@
 // Priors and continuous flows of scalars on the GPU, a configuration per block of threads (small ones share a block).
 //
-// The floor. With n = log2(sites) and F features, one of them linear, a Runge-Kutta stage costs per site
-//   23 (F - 1) double operations for sines and cosines (a fused multiply-add counts as one),
-//   about 1.3 n F for transforms (2-D: 3.5 per axis of 8, 5.3 of 16, 9 of 64), and 4 F for kernels and sums:
-// for two sines 75 operations at 8x8, 90 at 16x16, 120 at 64x64. An H100 does 64 a clock and multiprocessor. State and
-// sums live in frequency space: C v = sum_f K_f (C g_f), so that the linear feature needs no transform, and a stage
-// makes F transforms instead of F + 1. Memory: a thread keeps its own frequencies (state, sum of the step, velocity)
-// and its own sites in registers; a transform of p passes moves 16 (p - 1) bytes per site through shared memory (128
-// bytes a clock: 8x8 and 16x16, two passes, 3 transforms: 48 bytes, 0.4 clocks per site against 1.2 and 1.4 of
-// arithmetic; 64x64, four passes: 1.1 against 1.9), and F kernels of 8 bytes per site and stage come through L1 and L2.
-// Device memory sees noise's names and fields, once. Not yet measured on a GPU.
+// The floor, per site and Runge-Kutta stage, of F features, one of them linear (a fused multiply-add is one operation):
+//   sines and cosines    24 (F - 1) double operations;
+//   transforms           F, in two dimensions of 7 (8x8), 10.5 (16x16) or 17.5 (64x64) operations;
+//   kernels and sums     4 F.
+// For two sines 81, 92 and 113 operations, for eight 291, 323 and 386; an H100 does 64 a clock and multiprocessor.
+// State and sums live in frequency space: C v = sum_f K_f (C g_f), so that the linear feature needs no transform, and a
+// stage makes F transforms instead of F + 1. Memory: a thread keeps its own frequencies (state, sum of the step,
+// velocity) and its own sites in registers; a transform of p passes moves 16 (p - 1) bytes per site through shared
+// memory, at 128 bytes a clock. Two sines: 8x8 and 16x16, two passes, 0.4 clocks against 1.3 and 1.4 of arithmetic;
+// 64x64, four passes, 1.1 against 1.8. The kernels, 8 F bytes, come through L1 and L2. Device memory sees names and
+// fields, once. So double arithmetic is what limits. Of the instructions that sm_90 executes for a sine at 8x8 half are
+// double (290 of 540 for 8 sites, counted, not timed). Not yet measured on a GPU.
 //
-// Where registers do not suffice (above 4096 sites, odd extents) states lie in device memory, and above about 28,000
-// sites the transforms do too: then L2 and device memory are the limit.
+// Where registers do not suffice (more than 4096 sites; extents with a prime factor above 7, whose transforms are
+// dense) states lie in device memory, above about 28,000 sites on an H100 transforms do too: then L2 and device memory
+// limit.
 #pragma once
 
 #include "core/kernel/cuda/block.h"
