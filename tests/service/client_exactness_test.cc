@@ -9,14 +9,13 @@
 
 #include <cmath>
 
-#include "client/client.h"
 #include "core/action/u1_torus.h"
 #include "core/exact/estimate.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "core/observable/observable.h"
-#include "server/rpc/server.h"
 #include "tests/reference/tier.h"
+#include "tests/service/in_process_server.h"
 #include "tests/service/pulls.h"
 
 namespace haarflow {
@@ -79,42 +78,19 @@ std::shared_ptr<const Model> WithoutLastLayer(const StoredModel& stored) {
 class ClientExactness : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    registry_ = new ModelRegistry();
+    server_ = new testing::InProcessServer();
     const StoredModel stored = Bundled();
     const std::shared_ptr<const Model> model = *Model::Create(stored.spec, stored.weights, CpuKernels(), 0);
-    Add(stored, "good", model);
-    Add(stored, "damped", *Model::Create(stored.spec, Scaled(stored.weights, 0.93), CpuKernels(), 0));
-    Add(stored, "biased", std::make_shared<BiasedSampler>(model, WithoutLastLayer(stored)));
+    server_->Add(stored, "good", model);
+    server_->Add(stored, "damped", *Model::Create(stored.spec, Scaled(stored.weights, 0.93), CpuKernels(), 0));
+    server_->Add(stored, "biased", std::make_shared<BiasedSampler>(model, WithoutLastLayer(stored)));
     // Weights blown up: the flow collapses onto a few fields.
-    Add(stored, "collapsed", *Model::Create(stored.spec, Scaled(stored.weights, 4), CpuKernels(), 0));
-    metrics_ = Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, "")->release();
-    Scheduler::Options scheduling;
-    scheduling.observer = metrics_;
-    scheduler_ = new Scheduler(scheduling);
-    Server::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = Server::Start(options, registry_, scheduler_, metrics_)->release();
-    client_ = Client::Connect(server_->address(), {})->release();
+    server_->Add(stored, "collapsed", *Model::Create(stored.spec, Scaled(stored.weights, 4), CpuKernels(), 0));
+    server_->Start();
+    client_ = server_->client.get();
     target_ = stored.spec.target();
   }
-  static void TearDownTestSuite() {
-    delete client_;
-    EXPECT_TRUE(server_->Shutdown(std::chrono::seconds(5)));
-    delete server_;
-    delete scheduler_;
-    delete metrics_;
-    delete registry_;
-  }
-
-  static void Add(const StoredModel& stored, const std::string& name, std::shared_ptr<const Sampler> sampler) {
-    auto served = std::make_shared<ServedModel>();
-    served->manifest = stored.manifest;
-    served->manifest.model = name;
-    served->manifest.digest = Sha256Of(name);
-    served->spec = stored.spec;
-    served->sampler = std::move(sampler);
-    registry_->Add(std::move(served));
-  }
+  static void TearDownTestSuite() { delete server_; }
 
   struct Run {
     std::vector<std::vector<double>> observable;
@@ -177,10 +153,7 @@ class ClientExactness : public ::testing::Test {
     testing::ExpectStandardNormal(Pulls(model, mode), model);
   }
 
-  static inline ModelRegistry* registry_ = nullptr;
-  static inline Metrics* metrics_ = nullptr;
-  static inline Scheduler* scheduler_ = nullptr;
-  static inline Server* server_ = nullptr;
+  static inline testing::InProcessServer* server_ = nullptr;
   static inline Client* client_ = nullptr;
   static inline v1::Target target_;
 };

@@ -6,11 +6,10 @@
 
 #include <cmath>
 
-#include "client/client.h"
 #include "core/action/target.h"
 #include "core/kernel/kernels.h"
 #include "core/observable/observable.h"
-#include "server/rpc/server.h"
+#include "tests/service/in_process_server.h"
 #include "tests/service/pulls.h"
 #include "tests/service/test_store.h"
 
@@ -28,24 +27,13 @@ class FreeField : public ::testing::Test {
     store_->PublishFreeField("pair", 8, "components: 2 mass { m2: 1 }");
     store_->PublishFreeField("heavier", 4, "mass { m2: 1.5 }");  // the prior has mass 1: weights
     store_->PublishFreeField("interacting", 4, "mass { m2: 1 lambda: 0.3 }");
-    registry_ = new ModelRegistry();
-    ASSERT_TRUE(registry_->LoadStore(store_->Open(), CpuKernels(), 0).ok());
-    metrics_ = Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, "")->release();
-    Scheduler::Options scheduling;
-    scheduling.observer = metrics_;
-    scheduler_ = new Scheduler(scheduling);
-    Server::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = Server::Start(options, registry_, scheduler_, metrics_)->release();
-    client_ = Client::Connect(server_->address(), {})->release();
+    server_ = new InProcessServer();
+    ASSERT_TRUE(server_->registry.LoadStore(store_->Open(), CpuKernels(), 0).ok());
+    server_->Start();
+    client_ = server_->client.get();
   }
   static void TearDownTestSuite() {
-    delete client_;
-    EXPECT_TRUE(server_->Shutdown(std::chrono::seconds(5)));
     delete server_;
-    delete scheduler_;
-    delete metrics_;
-    delete registry_;
     delete store_;
   }
 
@@ -86,10 +74,7 @@ class FreeField : public ::testing::Test {
   }
 
   static inline TestStore* store_ = nullptr;
-  static inline ModelRegistry* registry_ = nullptr;
-  static inline Metrics* metrics_ = nullptr;
-  static inline Scheduler* scheduler_ = nullptr;
-  static inline Server* server_ = nullptr;
+  static inline InProcessServer* server_ = nullptr;
   static inline Client* client_ = nullptr;
 };
 

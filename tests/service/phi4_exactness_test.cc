@@ -6,12 +6,11 @@
 
 #include <cmath>
 
-#include "client/client.h"
 #include "core/action/target.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
-#include "server/rpc/server.h"
 #include "tests/reference/tier.h"
+#include "tests/service/in_process_server.h"
 #include "tests/service/pulls.h"
 
 namespace haarflow::testing {
@@ -97,35 +96,17 @@ class BiasedSampler final : public Sampler {
 class Phi4Exactness : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    registry_ = new ModelRegistry();
+    server_ = new InProcessServer();
     const ModelStore store = ModelStore::Open(HAARFLOW_MODELS).value();
-    ASSERT_TRUE(registry_->LoadStore(store, CpuKernels(), 0).ok());
+    ASSERT_TRUE(server_->registry.LoadStore(store, CpuKernels(), 0).ok());
     const StoredModel stored = store.LoadChampion("phi4-l6-e1").value();
-    auto served = std::make_shared<ServedModel>();
-    served->manifest = stored.manifest;
-    served->manifest.model = "biased";
-    served->manifest.digest = Sha256Of("biased");
-    served->spec = stored.spec;
-    served->sampler =
-        std::make_shared<BiasedSampler>(Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value(), 3e-3);
-    registry_->Add(std::move(served));
-    metrics_ = Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, "")->release();
-    Scheduler::Options scheduling;
-    scheduling.observer = metrics_;
-    scheduler_ = new Scheduler(scheduling);
-    Server::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = Server::Start(options, registry_, scheduler_, metrics_)->release();
-    client_ = Client::Connect(server_->address(), {})->release();
+    server_->Add(
+        stored, "biased",
+        std::make_shared<BiasedSampler>(Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value(), 3e-3));
+    server_->Start();
+    client_ = server_->client.get();
   }
-  static void TearDownTestSuite() {
-    delete client_;
-    EXPECT_TRUE(server_->Shutdown(std::chrono::seconds(5)));
-    delete server_;
-    delete scheduler_;
-    delete metrics_;
-    delete registry_;
-  }
+  static void TearDownTestSuite() { delete server_; }
 
   // "NAME" or "NAME@LAMBDA"; kappa 0: the model's own.
   template <class Request>
@@ -158,10 +139,7 @@ class Phi4Exactness : public ::testing::Test {
     return testing::Length<uint64_t>(large ? 256 : 512, large ? 16384 : 65536);
   }
 
-  static inline ModelRegistry* registry_ = nullptr;
-  static inline Metrics* metrics_ = nullptr;
-  static inline Scheduler* scheduler_ = nullptr;
-  static inline Server* server_ = nullptr;
+  static inline InProcessServer* server_ = nullptr;
   static inline Client* client_ = nullptr;
 };
 
