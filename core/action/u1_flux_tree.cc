@@ -1,0 +1,244 @@
+#include "core/action/u1_flux_tree.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <utility>
+
+#include "core/action/bessel.h"
+#include "core/action/u1_torus.h"
+#include "core/base/noise.h"
+#include "core/base/status.h"
+
+namespace haarflow {
+namespace {
+
+using std::numbers::pi;
+
+// Of the tables, of the largest value that they interpolate.
+constexpr double kTolerance = 1e-13;
+// Beyond so many standard deviations of a flux nothing is tabulated: Gaussian tails of 1e-22.
+constexpr double kReach = 10;
+// Where that exceeds this part of the circle, all of it is.
+constexpr double kWhole = 0.75;
+constexpr int64_t kLeastCells = 24;
+constexpr int64_t kMaxExtent = 4096;
+
+// The representative in [-pi, pi) of |x| < 4 pi or so.
+double Wrap(double x) {
+  x -= 2 * pi * std::nearbyint(x * (0.5 / pi));
+  return x >= pi ? x - 2 * pi : x < -pi ? x + 2 * pi : x;
+}
+
+// c_n^A until negligible.
+std::vector<double> Powers(absl::Span<const double> ratio, int64_t area) {
+  std::vector<double> power;
+  for (double c : ratio) {
+    power.push_back(std::pow(c, static_cast<double>(area)));
+    if (power.back() < 1e-20) break;
+  }
+  return power;
+}
+
+double AtZero(const std::vector<double>& c) {
+  double sum = 1;
+  for (size_t n = 1; n < c.size(); ++n) sum += 2 * c[n];
+  return sum;
+}
+
+// f(x) at many points.
+void Evaluate(const std::vector<double>& c, int64_t n, const double* x, double* values) {
+  std::vector<double> re(n, 1.0), im(n, 0.0), step_re(n), step_im(n);
+  for (int64_t i = 0; i < n; ++i) {
+    step_re[i] = std::cos(x[i]);
+    step_im[i] = std::sin(x[i]);
+    values[i] = 1;
+  }
+  for (size_t k = 1; k < c.size(); ++k) {
+    for (int64_t i = 0; i < n; ++i) {
+      const double turned = re[i] * step_re[i] - im[i] * step_im[i];
+      im[i] = im[i] * step_re[i] + re[i] * step_im[i];
+      re[i] = turned;
+      values[i] += 2 * c[k] * turned;
+    }
+  }
+}
+
+// Half width of what is tabulated of a flux: pi is the whole circle.
+double Reach(const std::vector<double>& c) {
+  double curvature = 0;
+  for (size_t n = 1; n < c.size(); ++n) curvature += 2 * c[n] * static_cast<double>(n * n);
+  curvature /= AtZero(c);
+  return curvature > 0 ? std::min(kReach / std::sqrt(curvature), pi) : pi;
+}
+
+// An axis of the distribution function of x with phi, by the waves that it is made of: spacing such that the
+// interpolation errors of all, in phase, are below the tolerance.
+ConditionalQuantile::Axis MakeAxis(double half_width, double twelfth_derivative, double peak) {
+  if (half_width > kWhole * pi) half_width = pi;
+  const double spacing = std::pow(
+      kTolerance * peak / (ConditionalQuantile::kInterpolationError * std::max(twelfth_derivative, 1e-300)), 1.0 / 12);
+  const auto cells = static_cast<int64_t>(std::ceil(2 * half_width / spacing));
+  return {half_width, std::max(cells, kLeastCells)};
+}
+
+ConditionalQuantile MakeTable(absl::Span<const double> ratio, int64_t first, int64_t second) {
+  const std::vector<double> a = Powers(ratio, first), b = Powers(ratio, second), both = Powers(ratio, first + second);
+  const double peak = AtZero(both);
+  // f_A(x) f_B(phi - x) = sum_m b_m e^{im phi} sum_k a_{k+m} e^{ikx}; the integral over x divides by k.
+  const auto at = [](const std::vector<double>& c, int64_t n) {
+    return std::llabs(n) < static_cast<int64_t>(c.size()) ? c[std::llabs(n)] : 0.0;
+  };
+  const auto na = static_cast<int64_t>(a.size()), nb = static_cast<int64_t>(b.size());
+  double in_x = 0, in_phi = 0;
+  for (int64_t m = -nb + 1; m < nb; ++m) {
+    const double bm = at(b, m);
+    in_phi += bm * std::pow(static_cast<double>(m), 12);
+    for (int64_t k = -na - nb; k <= na + nb; ++k) {
+      if (k != 0) in_x += bm * at(a, k + m) * std::pow(static_cast<double>(std::llabs(k)), 11);
+    }
+  }
+  const auto density = [&](double phi, int64_t n, const double* x, double* values) {
+    std::vector<double> rest(n), other(n);
+    for (int64_t i = 0; i < n; ++i) rest[i] = phi - x[i];
+    Evaluate(a, n, x, values);
+    Evaluate(b, n, rest.data(), other.data());
+    for (int64_t i = 0; i < n; ++i) values[i] = std::max(values[i], 0.0) * std::max(other[i], 0.0);
+  };
+  return ConditionalQuantile(MakeAxis(Reach(a), in_x, peak), MakeAxis(Reach(both), in_phi, peak), density);
+}
+
+}  // namespace
+
+// Adds the splits of a box {y, x, height, width}; returns the position of its flux.
+int32_t U1FluxTree::Grow(const std::vector<int64_t>& box, int64_t nx, std::vector<std::pair<int64_t, int64_t>>* kinds) {
+  const int64_t area = box[2] * box[3];
+  if (area == 1) return static_cast<int32_t>(volume_ - 1 + box[0] * nx + box[1]);
+  const int axis = box[2] >= box[3] ? 0 : 1;
+  std::vector<int64_t> first = box, second = box;
+  first[2 + axis] = (box[2 + axis] + 1) / 2;
+  second[2 + axis] = box[2 + axis] - first[2 + axis];
+  second[axis] += first[2 + axis];
+  const std::pair<int64_t, int64_t> areas = {first[2] * first[3], second[2] * second[3]};
+  auto kind = std::find(kinds->begin(), kinds->end(), areas);
+  if (kind == kinds->end()) kind = kinds->insert(kind, areas);
+  const auto position = static_cast<int32_t>(splits_.size());
+  splits_.push_back({static_cast<int32_t>(kind - kinds->begin()), {0, 0}});
+  const int32_t one = Grow(first, nx, kinds), other = Grow(second, nx, kinds);
+  splits_[position].child[0] = one;
+  splits_[position].child[1] = other;
+  return position;
+}
+
+absl::StatusOr<U1FluxTree> U1FluxTree::Create(const Lattice& lattice, absl::Span<const double> ratio) {
+  if (lattice.dims() != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the flux tree is two-dimensional, the lattice has ", lattice.dims(), " dimensions"));
+  }
+  bool good = !ratio.empty() && ratio[0] == 1 && ratio.size() < 4096;
+  for (size_t n = 1; n < ratio.size(); ++n) good = good && ratio[n] >= 0 && ratio[n] <= ratio[n - 1];
+  if (!good || (ratio.size() > 1 && ratio.back() > 1e-20)) {
+    return absl::InvalidArgumentError(
+        "flux tree: the weight's Fourier coefficients must start with 1, not increase, not be negative, and end below "
+        "1e-20");
+  }
+  const int64_t nx = lattice.extent(0), ny = lattice.extent(1);
+  if (nx > kMaxExtent || ny > kMaxExtent) {
+    return absl::InvalidArgumentError(absl::StrCat("flux tree: extents up to ", kMaxExtent, " are supported"));
+  }
+  U1FluxTree tree;
+  tree.volume_ = lattice.volume();
+  tree.splits_.reserve(tree.volume_ - 1);
+  std::vector<std::pair<int64_t, int64_t>> kinds;
+  tree.Grow({0, 0, ny, nx}, nx, &kinds);
+  for (const auto& [first, second] : kinds) tree.tables_.push_back(MakeTable(ratio, first, second));
+  return tree;
+}
+
+void U1FluxTree::Angles(const double* uniform, double* angle, double* flux) const {
+  flux[0] = 0;
+  for (size_t s = 0; s < splits_.size(); ++s) {
+    const Split& split = splits_[s];
+    const double x = tables_[split.kind].Quantile(flux[s], uniform[s]);
+    const double part[2] = {Wrap(x), Wrap(flux[s] - x)};
+    for (int i = 0; i < 2; ++i) {
+      const int64_t site = split.child[i] - (volume_ - 1);
+      (site >= 0 ? angle[site] : flux[split.child[i]]) = part[i];
+    }
+  }
+  if (splits_.empty()) angle[0] = 0;
+}
+
+void U1FluxTree::Uniforms(const double* angle, double* uniform) const {
+  std::vector<double> flux(2 * volume_ - 1);
+  std::copy_n(angle, volume_, flux.begin() + (volume_ - 1));
+  for (int64_t s = splits() - 1; s >= 0; --s) flux[s] = Wrap(flux[splits_[s].child[0]] + flux[splits_[s].child[1]]);
+  for (int64_t s = 0; s < splits(); ++s) {
+    uniform[s] = tables_[splits_[s].kind].Distribution(s == 0 ? 0 : flux[s], flux[splits_[s].child[0]]);
+  }
+}
+
+int64_t U1FluxTree::table_size() const {
+  int64_t size = 0;
+  for (const auto& table : tables_) size += table.size();
+  return size;
+}
+
+absl::StatusOr<U1PerfectSampler> U1PerfectSampler::Create(const Lattice& lattice, double beta) {
+  if (!(std::abs(beta) <= 1000)) {
+    return absl::InvalidArgumentError(absl::StrCat("perfect U(1) sampler: beta is ", beta, "; |beta| <= 1000"));
+  }
+  if (beta < 0 && lattice.volume() % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("perfect U(1) sampler: beta is ", beta,
+                                                   " on an odd number of sites, ", lattice.volume(),
+                                                   "; negative couplings need an even one"));
+  }
+  std::vector<double> ratio = BesselRatios(std::abs(beta));
+  ASSIGN_OR_RETURN(U1FluxTree tree, U1FluxTree::Create(lattice, ratio));
+  ASSIGN_OR_RETURN(const U1Torus torus, U1Torus::Create(lattice.volume(), std::abs(beta)));
+  return U1PerfectSampler(lattice, std::move(tree), torus.LogZ(), beta < 0);
+}
+
+// Links on a maximal tree are gauge: uniform, as are one link that closes a loop around the torus in each direction.
+// The plaquettes give the others.
+void U1PerfectSampler::Draw(uint64_t seed, uint64_t index, double* links, std::vector<double>* work) const {
+  const int64_t volume = nx_ * ny_;
+  // One block of noise is two numbers.
+  const auto uniforms = [&](uint32_t step, int64_t n, double* out) {
+    for (int64_t i = 0; i < n; i += 2) {
+      const auto r = NoiseBlock(seed, NoisePurpose::kPrior, index, static_cast<uint32_t>(i / 2), step);
+      out[i] = UnitInterval(r[0], r[1]);
+      if (i + 1 < n) out[i + 1] = UnitInterval(r[2], r[3]);
+    }
+  };
+  work->resize(3 * volume);
+  double* angle = work->data();
+  double* uniform = angle + volume;
+  uniforms(0, volume - 1, uniform);
+  tree_.Angles(uniform, angle, uniform + volume);
+  if (negative_) {
+    for (int64_t x = 0; x < volume; ++x) angle[x] += pi;
+  }
+  double* along_x = links;
+  double* along_y = links + volume;
+  // Uniform: row 0 of the x links (with the holonomy), all y links but the last row's, and one of those.
+  uniforms(1, volume + 1, links);
+  for (int64_t i = 0; i <= volume; ++i) links[i] = pi * (2 * links[i] - 1);
+  const double holonomy = links[volume];
+  std::copy_n(links + nx_, volume - nx_, along_y);
+  // theta_P = theta_x(x, y) + theta_y(x + 1, y) - theta_x(x, y + 1) - theta_y(x, y).
+  for (int64_t y = 0; y + 1 < ny_; ++y) {
+    const double* row_y = along_y + y * nx_;
+    for (int64_t x = 0; x < nx_; ++x) {
+      const double across = row_y[x + 1 < nx_ ? x + 1 : 0] - row_y[x];
+      along_x[(y + 1) * nx_ + x] = Wrap(along_x[y * nx_ + x] + across - angle[y * nx_ + x]);
+    }
+  }
+  const int64_t top = (ny_ - 1) * nx_;
+  along_y[top] = holonomy;
+  for (int64_t x = 0; x + 1 < nx_; ++x) {
+    along_y[top + x + 1] = Wrap(along_y[top + x] + angle[top + x] - along_x[top + x] + along_x[x]);
+  }
+}
+
+}  // namespace haarflow
