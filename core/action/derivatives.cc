@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/action/phi4.h"
+#include "core/action/sun_wilson.h"
 #include "core/action/target.h"
 #include "core/action/u1_wilson.h"
 #include "core/base/status.h"
@@ -14,6 +15,16 @@ using Term = ActionDerivatives::Term;
 
 std::vector<Term> TermsOf(const v1::Target& target, const Lattice& lattice, const std::string& parameter) {
   if (target.has_u1_wilson()) return {{"plaquette", -static_cast<double>(lattice.plaquettes())}};
+  if (target.has_sun_wilson()) {
+    const double beta = target.sun_wilson().beta();
+    const double c1 = target.sun_wilson().rectangle();
+    const double plaquettes = static_cast<double>(lattice.plaquettes());
+    const double rectangles = static_cast<double>(RectanglesOf(lattice));
+    if (parameter == "rectangle") return {{"plaquette", 8 * beta * plaquettes}, {"rectangle", -beta * rectangles}};
+    std::vector<Term> terms = {{"plaquette", -(1 - 8 * c1) * plaquettes}};
+    if (c1 != 0) terms.push_back({"rectangle", -c1 * rectangles});
+    return terms;
+  }
   const double volume = static_cast<double>(lattice.volume());
   if (target.phi4().has_hopping()) {
     if (parameter == "kappa") return {{"neighbour_sum", -2 * volume}};
@@ -36,6 +47,7 @@ absl::StatusOr<ActionDerivatives> ActionDerivatives::Create(const v1::Target& ta
 
 ActionDerivatives::ActionDerivatives(const v1::Target& target, Lattice lattice) : lattice_(std::move(lattice)) {
   if (target.has_phi4()) components_ = Phi4CouplingsOf(target.phi4(), lattice_.dims()).components;
+  if (target.has_sun_wilson()) colours_ = static_cast<int>(target.sun_wilson().colours());
   for (const auto& [name, value] : TheoryParameters(target)) {
     parameters_.push_back(name);
     terms_.push_back(TermsOf(target, lattice_, name));
@@ -46,14 +58,20 @@ void ActionDerivatives::Evaluate(const double* field, double* values) const {
   const double volume = static_cast<double>(lattice_.volume());
   Phi4Sums sums;
   double plaquette = 0;
+  double rectangle = 0;
   if (components_ > 0) {
     sums = Phi4SumsOf(lattice_, components_, field);
+  } else if (colours_ > 0) {
+    const SunLoopSums loops = SunLoopSumsOf(lattice_, colours_, field, /*rectangles=*/true);
+    plaquette = loops.plaquettes / static_cast<double>(colours_ * lattice_.plaquettes());
+    rectangle = loops.rectangles / static_cast<double>(colours_ * RectanglesOf(lattice_));
   } else {
     // S at beta = -1 is the sum of cos theta_P.
     plaquette = U1WilsonActionOf(lattice_, -1, field) / static_cast<double>(lattice_.plaquettes());
   }
   const auto density = [&](const std::string& observable) {
     if (observable == "plaquette") return plaquette;
+    if (observable == "rectangle") return rectangle;
     if (observable == "neighbour_sum") return sums.neighbours / volume;
     if (observable == "phi_squared") return sums.squares / volume;
     return sums.quartics / volume;

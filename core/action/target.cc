@@ -14,6 +14,8 @@ namespace {
 
 constexpr double kMaxAbsBeta = 1000;
 constexpr double kMaxPhi4Number = 1e6;
+constexpr double kMaxAbsRectangle = 10;
+constexpr int64_t kMaxFieldBytes = int64_t{1} << 34;  // of one configuration, as core/io takes them
 
 template <typename... Parts>
 absl::Status Bad(const Parts&... parts) {
@@ -66,6 +68,22 @@ absl::Status CheckU1(const v1::U1WilsonAction& action, const Lattice& lattice) {
   return Bad("target.u1_wilson.beta is ", beta, "; it must be finite with |beta| <= ", kMaxAbsBeta);
 }
 
+absl::Status CheckSun(const v1::SunWilsonAction& action, const Lattice& lattice) {
+  if (lattice.dims() < 2) return Bad("target.lattice.shape has 1 extent; gauge theories need 2 to 4");
+  const int64_t colours = action.colours();
+  if (colours != 2 && colours != 3) {
+    return Bad("target.sun_wilson.colours is ", colours, "; SU(2) and SU(3) are supported: give 2 or 3");
+  }
+  const int64_t link_bytes = colours * colours * 2 * static_cast<int64_t>(sizeof(double));
+  if (lattice.links() > kMaxFieldBytes / link_bytes) {
+    return Bad("target.lattice.shape ", lattice.ToString(), ": one SU(", colours, ") configuration would have ",
+               lattice.links() * link_bytes, " bytes, more than 2^34; take a smaller lattice");
+  }
+  const std::string path = "target.sun_wilson";
+  RETURN_IF_ERROR(CheckNumber(path + ".beta", action.beta(), -kMaxAbsBeta, kMaxAbsBeta));
+  return CheckNumber(path + ".rectangle", action.rectangle(), -kMaxAbsRectangle, kMaxAbsRectangle);
+}
+
 // The shortest decimal that reads back as the same double; one zero.
 std::string ShortestDouble(double value) {
   if (value == 0) return "0";
@@ -76,15 +94,22 @@ std::string ShortestDouble(double value) {
 
 std::string ShapeText(const v1::Lattice& lattice) { return absl::StrJoin(lattice.shape(), "x"); }
 
+// Real numbers are parameters; the number of colours is not: another one is another theory, with other fields.
+bool IsParameter(const google::protobuf::FieldDescriptor& field) {
+  return field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE;
+}
+
 // The message that holds the theory's numbers.
 const google::protobuf::Message* ParameterMessage(const v1::Target& target) {
   if (target.has_u1_wilson()) return &target.u1_wilson();
+  if (target.has_sun_wilson()) return &target.sun_wilson();
   if (target.phi4().has_mass()) return &target.phi4().mass();
   if (target.phi4().has_hopping()) return &target.phi4().hopping();
   return nullptr;
 }
 google::protobuf::Message* MutableParameterMessage(v1::Target* target) {
   if (target->has_u1_wilson()) return target->mutable_u1_wilson();
+  if (target->has_sun_wilson()) return target->mutable_sun_wilson();
   if (target->phi4().has_mass()) return target->mutable_phi4()->mutable_mass();
   if (target->phi4().has_hopping()) return target->mutable_phi4()->mutable_hopping();
   return nullptr;
@@ -132,8 +157,11 @@ absl::Status ValidateTarget(const v1::Target& target) {
   if (!lattice.ok()) return Bad("target.", lattice.status().message());
   RETURN_IF_ERROR(CheckBoundary(target.lattice()));
   if (target.has_u1_wilson()) return CheckU1(target.u1_wilson(), *lattice);
+  if (target.has_sun_wilson()) return CheckSun(target.sun_wilson(), *lattice);
   if (target.has_phi4()) return CheckPhi4(target.phi4(), *lattice);
-  return Bad("target.theory is not set; for example u1_wilson { beta: 2 } or phi4 { mass { m2: -4 lambda: 8 } }");
+  return Bad(
+      "target.theory is not set; for example u1_wilson { beta: 2 }, sun_wilson { colours: 3 beta: 6 } or phi4 { mass { "
+      "m2: -4 lambda: 8 } }");
 }
 
 std::string CanonicalTarget(const v1::Target& target) {
@@ -142,6 +170,10 @@ std::string CanonicalTarget(const v1::Target& target) {
     const Phi4Couplings c = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
     theory = absl::StrCat("phi4 components=", c.components, " hop=", ShortestDouble(c.hop),
                           " quadratic=", ShortestDouble(c.quadratic), " quartic=", ShortestDouble(c.quartic));
+  } else if (target.has_sun_wilson()) {
+    const v1::SunWilsonAction& action = target.sun_wilson();
+    theory = absl::StrCat("sun_wilson colours=", action.colours(), " beta=", ShortestDouble(action.beta()),
+                          " rectangle=", ShortestDouble(action.rectangle()));
   } else {
     theory = absl::StrCat("u1_wilson beta=", ShortestDouble(target.u1_wilson().beta()));
   }
@@ -151,9 +183,12 @@ std::string CanonicalTarget(const v1::Target& target) {
 Digest TargetDigest(const v1::Target& target) { return Sha256Of(CanonicalTarget(target)); }
 
 std::string DescribeTheory(const v1::Target& target) {
-  std::string text = target.has_phi4() ? target.phi4().components() == 2 ? "O(2) phi^4" : "phi^4" : "U(1) Wilson";
+  std::string text = "U(1) Wilson";
+  if (target.has_phi4()) text = target.phi4().components() == 2 ? "O(2) phi^4" : "phi^4";
+  if (target.has_sun_wilson()) text = absl::StrCat("SU(", target.sun_wilson().colours(), ") Wilson");
   for (const auto& [name, value] : TheoryParameters(target)) {
     if (name == "normalisation" && (value == 0 || value == 1)) continue;
+    if (name == "rectangle" && value == 0) continue;
     absl::StrAppend(&text, ", ", name, " = ", ShortestDouble(value));
   }
   return text;
@@ -163,9 +198,20 @@ std::string DescribeTarget(const v1::Target& target) {
   return absl::StrCat(DescribeTheory(target), ", ", ShapeText(target.lattice()));
 }
 
+bool IsGauge(const v1::Target& target) { return target.has_u1_wilson() || target.has_sun_wilson(); }
+
+uint32_t FieldConvention(const v1::Target& target) {
+  if (target.has_sun_wilson()) return 3;
+  return target.has_u1_wilson() ? 1 : 2;
+}
+
 std::vector<int64_t> FieldShape(const v1::Target& target) {
   std::vector<int64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
-  if (target.has_u1_wilson()) shape.insert(shape.begin(), target.lattice().shape_size());
+  if (IsGauge(target)) shape.insert(shape.begin(), target.lattice().shape_size());
+  if (target.has_sun_wilson()) {
+    const int64_t colours = target.sun_wilson().colours();
+    shape.insert(shape.end(), {colours, colours, 2});
+  }
   if (target.phi4().components() == 2) shape.insert(shape.begin(), 2);
   return shape;
 }
@@ -183,6 +229,7 @@ bool SameFields(const v1::Target& a, const v1::Target& b) {
 
 std::array<double, 3> ActionNumbers(const v1::Target& target) {
   if (target.has_u1_wilson()) return {target.u1_wilson().beta(), 0, 0};
+  if (target.has_sun_wilson()) return {target.sun_wilson().beta(), target.sun_wilson().rectangle(), 0};
   const Phi4Couplings c = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
   return {c.hop, c.quadratic, c.quartic};
 }
@@ -193,8 +240,9 @@ std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& t
   if (message == nullptr) return parameters;
   const auto* descriptor = message->GetDescriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
-    parameters.emplace_back(descriptor->field(i)->name(),
-                            message->GetReflection()->GetDouble(*message, descriptor->field(i)));
+    const google::protobuf::FieldDescriptor* field = descriptor->field(i);
+    if (!IsParameter(*field)) continue;
+    parameters.emplace_back(field->name(), message->GetReflection()->GetDouble(*message, field));
   }
   return parameters;
 }
@@ -204,7 +252,7 @@ absl::Status SetTheoryParameter(const std::string& name, double value, v1::Targe
   for (const auto& [parameter, present] : TheoryParameters(*target)) known.push_back(parameter);
   google::protobuf::Message* message = MutableParameterMessage(target);
   const auto* field = message == nullptr ? nullptr : message->GetDescriptor()->FindFieldByName(name);
-  if (field == nullptr) {
+  if (field == nullptr || !IsParameter(*field)) {
     return Bad("the theory has no parameter '", name.substr(0, 40), "'; it has ",
                known.empty() ? "none" : absl::StrJoin(known, ", "));
   }

@@ -27,23 +27,29 @@ absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, cons
 // the same density: a phi^4 action is named by its couplings (core/action/phi4.h), whichever form gave them.
 std::string CanonicalTarget(const v1::Target& target);
 Digest TargetDigest(const v1::Target& target);
-// "U(1) Wilson, beta = 2, 16x16", "phi^4, m2 = -4, lambda = 8, 8x8": for people.
+// "U(1) Wilson, beta = 2, 16x16", "SU(3) Wilson, beta = 5, 16x16", "phi^4, m2 = -4, lambda = 8, 8x8": for people.
 std::string DescribeTarget(const v1::Target& target);
 // The same without the lattice.
 std::string DescribeTheory(const v1::Target& target);
 
-// The shape of one configuration: links [mu, ..., y, x], one-component scalars [..., y, x], others [component, ..., y,
-// x]. Requires a valid target.
+// The theory's variables are links.
+bool IsGauge(const v1::Target& target);
+// How the numbers of a field are meant, as v1::SampleHeader says it: 1 U(1) angles, 2 scalars, 3 SU(N) matrices.
+uint32_t FieldConvention(const v1::Target& target);
+// The shape of one configuration, in float64 numbers: U(1) links [mu, ..., y, x], SU(N) links [mu, ..., y, x, row,
+// column, 2] (real part, imaginary part), one-component scalars [..., y, x], others [component, ..., y, x]. Requires a
+// valid target.
 std::vector<int64_t> FieldShape(const v1::Target& target);
 int64_t FieldSize(const v1::Target& target);
 // Fields of the same kind, components and lattice: what can be drawn for one can be weighted for the other.
 bool SameFields(const v1::Target& a, const v1::Target& b);
 
-// The action's numbers as kernels take them (core/kernel/table.h): {beta}; {hop, quadratic, quartic}. Requires a valid
-// target.
+// The action's numbers as kernels take them (core/kernel/table.h): {beta}; {beta, rectangle}; {hop, quadratic,
+// quartic}. Requires a valid target.
 std::array<double, 3> ActionNumbers(const v1::Target& target);
 
-// The theory's parameters by name, in a fixed order: "beta"; "m2", "lambda", "normalisation"; "kappa", "lambda".
+// The theory's parameters by name, in a fixed order: "beta"; "beta", "rectangle"; "m2", "lambda", "normalisation";
+// "kappa", "lambda".
 std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& target);
 // INVALID_ARGUMENT when the theory has no such parameter (the message lists them). Does not check the value.
 absl::Status SetTheoryParameter(const std::string& name, double value, v1::Target* target);

@@ -6,28 +6,13 @@
 #include <numbers>
 #include <vector>
 
+#include "core/action/bessel.h"
 #include "core/base/status.h"
 
 namespace haarflow {
 namespace {
 
 using std::numbers::pi;
-
-// r_n = I_n(beta) / I_0(beta), n = 0, 1, ..., until they are below 1e-30. From the continued fraction of the ratios,
-// I_{n+1} / I_n = 1 / (2 (n + 1) / beta + I_{n+2} / I_{n+1}), evaluated downward: every term is positive, so it is
-// stable, and nothing grows like exp(beta).
-std::vector<double> BesselRatios(double beta) {
-  const int terms = 48 + static_cast<int>(12 * std::sqrt(beta));
-  std::vector<double> step(terms, 0.0);  // I_{n+1} / I_n
-  double above = 0;
-  for (int n = terms + 50; n >= 0; --n) {
-    above = beta / (2.0 * (n + 1) + beta * above);
-    if (n < terms) step[n] = above;
-  }
-  std::vector<double> ratio = {1.0};
-  for (int n = 0; n < terms; ++n) ratio.push_back(ratio.back() * step[n]);
-  return ratio;
-}
 
 double At(const std::vector<double>& ratio, int64_t n) {
   const size_t k = static_cast<size_t>(std::llabs(n));
@@ -96,10 +81,7 @@ absl::StatusOr<U1Torus> U1Torus::Create(int64_t volume, double beta) {
 
 double U1Torus::LogZ() const {
   const std::vector<double> ratio = BesselRatios(beta_);
-  // e^beta = I_0 + 2 sum_{n>0} I_n gives log I_0 without overflow and without an asymptotic series.
-  double all = 0;
-  for (size_t n = ratio.size() - 1; n > 0; --n) all += 2 * ratio[n];
-  const double log_i0 = beta_ - std::log1p(all);
+  const double log_i0 = LogBesselI0(beta_, ratio);
   return static_cast<double>(volume_) * log_i0 + std::log(ReducedZ(ratio, volume_));
 }
 

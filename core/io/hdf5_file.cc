@@ -134,16 +134,19 @@ class Column {
 class Tables {
  public:
   explicit Tables(const PartContents& run)
-      : run_(run), block_(run.header.observables_size(), run.header.configuration_bytes()) {
+      : run_(run),
+        block_(run.header.observables_size(), run.header.configuration_bytes()),
+        field_type_(H5FieldType(ScalarBytes(run.header) == 4, IsComplex(run.header.target()), /*in_file=*/false)) {
     chunk_rows_ = std::clamp<hsize_t>(kTargetChunkBytes / run.header.configuration_bytes(), 1, kColumnChunkRows);
   }
 
   absl::Status Create(hid_t file) {
     const v1::SampleHeader& header = run_.header;
-    const std::vector<hsize_t> shape(header.shape().begin(), header.shape().end());
-    const bool f32 = ScalarBytes(header) == 4;
-    RETURN_IF_ERROR(Add(file, FieldName(header.target()), f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE,
-                        f32 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE, shape, chunk_rows_));
+    const std::vector<uint64_t> file_shape = FileShape(header);
+    const std::vector<hsize_t> shape(file_shape.begin(), file_shape.end());
+    const H5Handle type = H5FieldType(ScalarBytes(header) == 4, IsComplex(header.target()), /*in_file=*/true);
+    if (!type.ok() || !field_type_.ok()) return H5Status("type of the fields");
+    RETURN_IF_ERROR(Add(file, FieldName(header.target()), type.get(), field_type_.get(), shape, chunk_rows_));
     RETURN_IF_ERROR(Add(file, "index", H5T_STD_U64LE, H5T_NATIVE_UINT64, {}, kColumnChunkRows));
     for (const char* name : {"log_weight", "log_q", "action"}) {
       RETURN_IF_ERROR(Add(file, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, {}, kColumnChunkRows));
@@ -192,6 +195,7 @@ class Tables {
 
   const PartContents& run_;
   RowBlock block_;
+  const H5Handle field_type_;  // in memory; columns_ refer to it
   hsize_t chunk_rows_;
   std::vector<Column> columns_;
   Sha256 sha_;

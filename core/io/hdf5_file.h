@@ -1,6 +1,7 @@
 // HDF5 files of configurations (lattice.md 1.5):
 //
-//   /links              [n][mu][..., y, x]  float64 or float32, angles; chunked along n, extendable. Scalars: /field,
+//   /links              [n][mu][..., y, x]  float64 or float32, angles; chunked along n, extendable. SU(N):
+//                       [n][mu][..., y, x][row][column], compounds {r, i} that h5py reads as complex. Scalars: /field,
 //                       [n][..., y, x] or [n][component][..., y, x]
 //   /index              [n]  uint64         the proposal's index: with digests and seed it names the configuration
 //   /multiplicity       [n]  uint64         chain steps; METROPOLIS only

@@ -48,6 +48,10 @@ class H5Silence {
 // The current HDF5 error as a Status about `what`: RESOURCE_EXHAUSTED for a full disk, otherwise `code`.
 absl::Status H5Status(const std::string& what, absl::StatusCode code = absl::StatusCode::kUnavailable);
 
+// float64 or float32; complex: the compound {r, i} of two, which h5py reads as complex128 or complex64. In a file
+// (little-endian) or in memory.
+H5Handle H5FieldType(bool float32, bool complex, bool in_file);
+
 H5Handle H5Space(int rank, const hsize_t* extents, const hsize_t* maximum = nullptr);
 
 }  // namespace haarflow

@@ -82,8 +82,12 @@ absl::StatusOr<hsize_t> RowsOf(hid_t file) {
 
 class Replay {
  public:
-  Replay(hid_t file, const v1::SampleHeader& header) : file_(file), header_(header) {
-    shape_.assign(header.shape().begin(), header.shape().end());
+  Replay(hid_t file, const v1::SampleHeader& header)
+      : file_(file),
+        header_(header),
+        field_type_(H5FieldType(ScalarBytes(header) == 4, IsComplex(header.target()), /*in_file=*/false)) {
+    const std::vector<uint64_t> shape = FileShape(header);
+    shape_.assign(shape.begin(), shape.end());
   }
 
   absl::StatusOr<v1::SampleResponse> Rows(hsize_t first, hsize_t rows) {
@@ -99,8 +103,8 @@ class Replay {
     }
     std::string* payload = chunk->mutable_payload();
     payload->resize(rows * header_.configuration_bytes());
-    const hid_t type = ScalarBytes(header_) == 4 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
-    RETURN_IF_ERROR(ReadRows(file_, FieldName(header_.target()), type, shape_, first, rows, payload->data()));
+    RETURN_IF_ERROR(
+        ReadRows(file_, FieldName(header_.target()), field_type_.get(), shape_, first, rows, payload->data()));
     sha_.Update(*payload);
     chunk->set_payload_total(payload->size());
     chunk->set_crc32c(Crc32c(payload->data(), payload->size()));
@@ -122,6 +126,7 @@ class Replay {
 
   hid_t file_;
   const v1::SampleHeader& header_;
+  const H5Handle field_type_;
   std::vector<hsize_t> shape_;
   Sha256 sha_;
 };

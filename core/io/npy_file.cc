@@ -125,8 +125,11 @@ absl::Status WriteNpy(const PartContents& run, const std::string& part_path, con
   ASSIGN_OR_RETURN(OutputStream fields, OutputStream::Open(fields_file.name()));
   ASSIGN_OR_RETURN(OutputStream table, OutputStream::Open(table_file.name()));
   std::string shape = absl::StrCat(run.configurations);
-  for (const uint64_t extent : header.shape()) absl::StrAppend(&shape, ", ", extent);
-  const std::string fields_header = NpyHeader(ScalarBytes(header) == 4 ? "'<f4'" : "'<f8'", shape);
+  for (const uint64_t extent : FileShape(header)) absl::StrAppend(&shape, ", ", extent);
+  const size_t bytes = ScalarBytes(header);
+  const std::string descr =
+      IsComplex(header.target()) ? absl::StrCat("'<c", 2 * bytes, "'") : absl::StrCat("'<f", bytes, "'");
+  const std::string fields_header = NpyHeader(descr, shape);
   const std::string table_header = NpyHeader(TableDescr(header), absl::StrCat(run.configurations, ","));
   RETURN_IF_ERROR(fields.Write(fields_header.data(), fields_header.size()));
   RETURN_IF_ERROR(table.Write(table_header.data(), table_header.size()));

@@ -1,4 +1,5 @@
-// NumPy files. FILE.npy: links [n, mu, ..., y, x], or scalars [n, ..., y, x]. FILE.table.npy: one record per
+// NumPy files. FILE.npy: U(1) links [n, mu, ..., y, x], SU(N) links [n, mu, ..., y, x, row, column] (complex), or
+// scalars [n, ..., y, x]. FILE.table.npy: one record per
 // configuration (index u8, multiplicity u8, log_weight, log_q, action and every observable f8). FILE.json: the
 // attributes, bytes as hexadecimal digits.
 #pragma once

@@ -17,6 +17,14 @@ constexpr char kLinksText[] =
     "and shifts the last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - "
     "theta_mu(x + nu) - theta_nu(x). S = -beta sum_P cos theta_P. log_q is the density of the flow with respect to the "
     "Haar measure dtheta / 2 pi; ";
+constexpr char kSunText[] =
+    "SU(N) links are matrices, complex numbers of two little-endian IEEE 754 (real part, imaginary part). Axes [n, mu, "
+    "..., y, x, row, column]; direction mu = 0 is x and shifts the last lattice axis, mu = 1 is y, and so on. "
+    "Plaquette "
+    "P = U_mu(x) U_nu(x + mu) U_mu(x + nu)^+ U_nu(x)^+. S = -(beta/N) [(1 - 8 rectangle) sum_P Re Tr P + rectangle "
+    "sum_R Re Tr R], R the 1x2 and 2x1 rectangles. log_q is the density of the flow with respect to the Haar measure "
+    "of "
+    "volume 1; ";
 constexpr char kScalarText[] =
     "Real scalars phi, little-endian IEEE 754. Axes [n, ..., y, x], of a field of two components [n, component, ..., "
     "y, x]; x is the last axis, time the first of the lattice; periodic. phi^2 is the sum over components. S = sum_x [ "
@@ -26,6 +34,11 @@ constexpr char kWeightText[] =
     "log_weight = -action - log_q. METROPOLIS: row i stands for multiplicity[i] successive chain steps. REWEIGHTED: "
     "rows "
     "are independent, each with weight exp(log_weight).";
+
+const char* ConventionText(const v1::Target& target) {
+  if (target.has_sun_wilson()) return kSunText;
+  return target.has_u1_wilson() ? kLinksText : kScalarText;
+}
 
 std::string HexOf(const std::string& bytes) {
   const auto digest = Digest::FromBytes(bytes);
@@ -52,8 +65,11 @@ void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
     out->push_back({"quadratic", couplings.quadratic});
     out->push_back({"quartic", couplings.quartic});
   } else {
-    out->push_back({"group", std::string("U(1)")});
-    out->push_back({"theory", std::string("u1_wilson")});
+    const uint64_t colours = target.sun_wilson().colours();
+    const bool sun = target.has_sun_wilson();
+    out->push_back({"group", sun ? absl::StrCat("SU(", colours, ")") : std::string("U(1)")});
+    out->push_back({"theory", std::string(sun ? "sun_wilson" : "u1_wilson")});
+    if (sun) out->push_back({"colours", colours});
     out->push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
   }
   for (const auto& [name, value] : TheoryParameters(target)) out->push_back({name, value});
@@ -88,15 +104,24 @@ void AppendStatistics(const v1::ChainStatistics& statistics, std::vector<Attribu
 
 }  // namespace
 
-std::string FieldName(const v1::Target& target) { return target.has_u1_wilson() ? "links" : "field"; }
+std::string FieldName(const v1::Target& target) { return IsGauge(target) ? "links" : "field"; }
 
 std::string AxisNames(const v1::Target& target) {
   const int directions = target.lattice().shape_size();
   std::vector<std::string> names = {"t", "z", "y", "x"};
   names.erase(names.begin(), names.end() - std::min<int>(directions, 4));
-  if (target.has_u1_wilson()) names.insert(names.begin(), "mu");
+  if (IsGauge(target)) names.insert(names.begin(), "mu");
+  if (target.has_sun_wilson()) names.insert(names.end(), {"row", "column"});
   if (target.phi4().components() == 2) names.insert(names.begin(), "component");
   return absl::StrJoin(names, ",");
+}
+
+bool IsComplex(const v1::Target& target) { return target.has_sun_wilson(); }
+
+std::vector<uint64_t> FileShape(const v1::SampleHeader& header) {
+  std::vector<uint64_t> shape(header.shape().begin(), header.shape().end());
+  if (IsComplex(header.target())) shape.pop_back();
+  return shape;
 }
 
 absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& fields_sha256_hex) {
@@ -111,7 +136,7 @@ absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, con
   out.push_back({"axes", "n," + AxisNames(target)});
   out.push_back({"dataset", FieldName(target)});
   out.push_back({"convention_version", uint64_t{header.convention()}});
-  out.push_back({"convention", absl::StrCat(target.has_u1_wilson() ? kLinksText : kScalarText, kWeightText)});
+  out.push_back({"convention", absl::StrCat(ConventionText(target), kWeightText)});
   AppendTarget(target, &out);
   out.push_back({"target_digest", HexOf(header.target_digest())});
   out.push_back({"model", header.model()});

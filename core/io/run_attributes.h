@@ -25,7 +25,13 @@ absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, con
 
 // The name of the dataset of fields: "links" of a gauge theory, else "field".
 std::string FieldName(const v1::Target& target);
-// The axes of one configuration: "mu,y,x" of links, "y,x" of a scalar, "component,y,x" of an O(2) field.
+// The axes of one configuration: "mu,y,x" of U(1) links, "mu,y,x,row,column" of SU(N) ones, "y,x" of a scalar,
+// "component,y,x" of an O(2) field.
 std::string AxisNames(const v1::Target& target);
+// Fields of SU(N): the last axis of the header's shape is (real part, imaginary part), which files hold as one complex
+// number.
+bool IsComplex(const v1::Target& target);
+// The shape of one configuration in files: of the header, without that axis.
+std::vector<uint64_t> FileShape(const v1::SampleHeader& header);
 
 }  // namespace haarflow

@@ -11,7 +11,7 @@ namespace haarflow {
 namespace {
 
 constexpr uint64_t kMaxConfigurationBytes = uint64_t{1} << 34;
-constexpr uint32_t kLastConvention = 2;
+constexpr uint32_t kLastConvention = 3;
 
 absl::Status Corrupt(const std::string& what) { return absl::DataLossError(absl::StrCat("sample stream: ", what)); }
 absl::Status Corrupted(const absl::Status& status) {
@@ -70,7 +70,6 @@ absl::Status CheckContinues(const v1::SampleHeader& first, const v1::SampleHeade
 
 }  // namespace
 
-uint32_t FieldConvention(const v1::Target& target) { return target.has_u1_wilson() ? 1 : 2; }
 size_t ScalarBytes(const v1::SampleHeader& header) { return header.precision() == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8; }
 bool IsMetropolis(const v1::SampleHeader& header) { return header.mode() != v1::SAMPLE_MODE_REWEIGHTED; }
 

@@ -104,8 +104,6 @@ class RowBlock {
   size_t configuration_bytes_;
 };
 
-// Of the target: U(1) angles or scalars (SampleHeader.convention).
-uint32_t FieldConvention(const v1::Target& target);
 // Bytes of one number of a field.
 size_t ScalarBytes(const v1::SampleHeader& header);
 // FLOAT64 when unspecified, METROPOLIS when unspecified.

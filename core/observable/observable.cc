@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "core/action/phi4.h"
 #include "core/action/phi4_chain.h"
+#include "core/action/sun_torus.h"
 #include "core/action/target.h"
 #include "core/action/u1_torus.h"
 #include "core/base/status.h"
@@ -14,6 +15,12 @@ namespace haarflow {
 namespace {
 
 constexpr size_t kMaxObservables = 64;
+
+std::unique_ptr<TheoryObservables> MakeTheory(const v1::Target& target, const Lattice& lattice) {
+  if (target.has_phi4()) return MakeScalarObservables(target, lattice);
+  if (target.has_sun_wilson()) return MakeSunObservables(target, lattice);
+  return MakeU1Observables(target, lattice);
+}
 
 }  // namespace
 
@@ -34,8 +41,7 @@ absl::StatusOr<ObservableSet> ObservableSet::Create(const v1::Target& target, co
   if (names.size() > kMaxObservables) {
     return absl::InvalidArgumentError(absl::StrCat(names.size(), " observables; at most ", kMaxObservables));
   }
-  std::unique_ptr<TheoryObservables> theory =
-      target.has_phi4() ? MakeScalarObservables(target, lattice) : MakeU1Observables(target, lattice);
+  std::unique_ptr<TheoryObservables> theory = MakeTheory(target, lattice);
   for (auto name = names.begin(); name != names.end(); ++name) {
     if (std::find(names.begin(), name, *name) != name) {
       return absl::InvalidArgumentError(absl::StrCat("observable '", name->substr(0, 80), "' is listed twice"));
@@ -67,6 +73,13 @@ std::optional<double> ExactLogZ(const v1::Target& target) {
     return chain->LogZ();
   }
   if (lattice.dims() != 2) return std::nullopt;
+  if (target.has_sun_wilson()) {
+    if (target.sun_wilson().rectangle() != 0) return std::nullopt;
+    const auto torus =
+        SunTorus::Create(static_cast<int>(target.sun_wilson().colours()), lattice.volume(), target.sun_wilson().beta());
+    if (!torus.ok()) return std::nullopt;
+    return torus->LogZ();
+  }
   const auto torus = U1Torus::Create(lattice.volume(), target.u1_wilson().beta());
   if (!torus.ok()) return std::nullopt;
   return torus->LogZ();

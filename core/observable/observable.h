@@ -9,6 +9,22 @@
 //   charge_probability_q   1 where Q = q, else 0 (q may be negative)
 //   action                 S with the target's beta
 //
+// SU(N) link fields:
+//   plaquette              (1/N_P) sum_P Re Tr P / N, 1 on the cold field
+//   rectangle              the same of all 1x2 and 2x1 rectangles: mu < nu, every site; on an extent of 2 they wind
+//   wilson_loop_RxT        mean of Re Tr / N over all R x T rectangles, as of U(1)
+//   polyakov_real          Re l, l = (1/V_s) sum of Tr L / N over the V_s points of space, L the product of the links
+//                          of the last direction (time, the first axis) through a point
+//   polyakov_imag          Im l
+//   polyakov_abs           |l|
+//   polyakov_correlator_R  (1/(V_s (d - 1))) sum over points x and directions mu of space of
+//                          Re [Tr L(x) Tr L(x + R mu)^*] / N^2; 0 <= R <= half the smallest extent of space
+//   charge                 Q = 1/(32 pi^2) sum_x eps_{mu nu rho sigma} Tr F_{mu nu} F_{rho sigma} of the clover field
+//                          strength (core/action/sun_wilson.h), not rounded, not smoothed: on rough fields far from an
+//                          integer; four dimensions only
+//   charge_squared         Q^2
+//   action                 S with the target's couplings
+//
 // Scalar fields, phi^2 = phi . phi the sum over components, M = (1/V) sum_x phi_x:
 //   phi_squared            (1/V) sum_x phi_x^2
 //   phi_fourth             (1/V) sum_x (phi_x^2)^2
@@ -59,11 +75,12 @@ class ObservableSet {
   std::shared_ptr<const TheoryObservables> theory_;  // immutable, hence shared by copies
 };
 
-// The exact expectation value where it is known in closed form, else nothing: the two-dimensional U(1) torus; free
+// The exact expectation value where it is known in closed form, else nothing: the two-dimensional U(1), SU(2)
+// and SU(3) torus (Wilson actions); of SU(N) elsewhere polyakov_real, polyakov_imag and charge, which are 0; free
 // scalars (lambda 0); of interacting ones the mean of M, which is 0, and in one dimension everything of one component
 // but magnetisation_abs and magnetisation_fourth.
 std::optional<double> ExactExpectation(const v1::Target& target, const std::string& observable);
-// The exact log Z where it is known: the same theories.
+// The exact log Z where it is known: the two-dimensional torus, free scalars, scalars in one dimension.
 std::optional<double> ExactLogZ(const v1::Target& target);
 
 }  // namespace haarflow

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/action/target.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
 
@@ -292,7 +293,7 @@ v1::SampleHeader StreamHeader(const ResolvedModel& resolved, const Scan& scan, u
   header.set_next_index(NextIndex(scan));
   if (const auto* chain = std::get_if<MetropolisChain>(&scan)) header.set_burn_in(chain->burn_in_left());
   header.set_count(count);
-  header.set_convention(resolved.target.has_u1_wilson() ? 1 : 2);
+  header.set_convention(FieldConvention(resolved.target));
   return header;
 }
 

@@ -260,7 +260,7 @@ TEST(SampleAssembler, JoinsSplitConfigurationsAndForgetsUnfinishedOnes) {
 TEST(SampleAssembler, AnotherConventionIsAnUpdateNotAGuess) {
   v1::SampleResponse header;
   *header.mutable_header() = FakeRun((FakeRunOptions())).Header(1);
-  header.mutable_header()->set_convention(3);
+  header.mutable_header()->set_convention(4);
   EXPECT_EQ(AddAll({header}).code(), absl::StatusCode::kFailedPrecondition);
   header.mutable_header()->set_convention(2);  // known, but not of links
   EXPECT_EQ(AddAll({header}).code(), absl::StatusCode::kDataLoss);
