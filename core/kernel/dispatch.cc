@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/kernel/cpu/isa.h"
+#include "core/kernel/cpu/loop_isa.h"
 #include "core/kernel/cpu/scalar_isa.h"
 #include "core/kernel/kernels.h"
 #include "core/kernel/tiles.h"
@@ -16,6 +17,7 @@ namespace {
 
 using kernel::IsaKernels;
 using kernel::kTile;
+using kernel::LoopKernels;
 using kernel::ScalarKernels;
 using kernel::TiledFlow;
 
@@ -102,13 +104,16 @@ int32_t Create(int32_t device, void** handle, const Make& make) {
   }
 }
 
-template <const IsaKernels* (*kIsa)(), const ScalarKernels* (*kScalarIsa)()>
+template <const IsaKernels* (*kIsa)(), const ScalarKernels* (*kScalarIsa)(), const LoopKernels* (*kLoopIsa)()>
 struct CpuTable {
   static int32_t CreateU1(const hf_u1_flow* flow, int32_t device, void** handle) {
     return Create(device, handle, [&](std::string* wrong) { return MakeU1TiledFlow(*flow, *kIsa(), wrong); });
   }
   static int32_t CreateScalar(const hf_scalar_flow* flow, int32_t device, void** handle) {
     return Create(device, handle, [&](std::string* wrong) { return MakeScalarTiledFlow(*flow, *kScalarIsa(), wrong); });
+  }
+  static int32_t CreateLoop(const hf_loop_flow* flow, int32_t device, void** handle) {
+    return Create(device, handle, [&](std::string* wrong) { return MakeLoopTiledFlow(*flow, *kLoopIsa(), wrong); });
   }
 
   static int32_t Forward(int32_t map, int32_t pieces, int64_t n, const double* x, const double* p, double* y, double* l,
@@ -175,6 +180,7 @@ struct CpuTable {
                                      DeviceCount,
                                      CreateU1,
                                      CreateScalar,
+                                     CreateLoop,
                                      Destroy,
                                      Draw,
                                      Density,
@@ -203,6 +209,13 @@ const IsaKernels* IsaKernelsFor(const char* instruction_set) {
   return nullptr;
 }
 
+const LoopKernels* LoopKernelsFor(const char* instruction_set) {
+  const std::string name = instruction_set;
+  if (name == "avx512" && HaveAvx512()) return Avx512LoopKernels();
+  if (name == "avx2" && HaveAvx2()) return Avx2LoopKernels();
+  if (name == "baseline") return BaselineLoopKernels();
+  return nullptr;
+}
 const ScalarKernels* ScalarKernelsFor(const char* instruction_set) {
   const std::string name = instruction_set;
   if (name == "avx512" && HaveAvx512()) return Avx512ScalarKernels();
@@ -224,9 +237,11 @@ absl::StatusOr<const hf_kernels*> CpuKernelsFor(const std::string& instruction_s
     return absl::UnavailableError("this machine has no '" + instruction_set +
                                   "' instructions; use avx512, avx2 or baseline");
   }
-  if (instruction_set == "avx512") return CpuTable<kernel::Avx512Kernels, kernel::Avx512ScalarKernels>::Table();
-  if (instruction_set == "avx2") return CpuTable<kernel::Avx2Kernels, kernel::Avx2ScalarKernels>::Table();
-  return CpuTable<kernel::BaselineKernels, kernel::BaselineScalarKernels>::Table();
+  if (instruction_set == "avx512")
+    return CpuTable<kernel::Avx512Kernels, kernel::Avx512ScalarKernels, kernel::Avx512LoopKernels>::Table();
+  if (instruction_set == "avx2")
+    return CpuTable<kernel::Avx2Kernels, kernel::Avx2ScalarKernels, kernel::Avx2LoopKernels>::Table();
+  return CpuTable<kernel::BaselineKernels, kernel::BaselineScalarKernels, kernel::BaselineLoopKernels>::Table();
 }
 
 const hf_kernels& CpuKernels() {

@@ -5,8 +5,9 @@
  * without a GPU.
  *
  * A flow is given as flat tables of integers and weights (the `plan`): nothing here knows masks or spec files. Fields
- * are U(1) angles in [-pi, pi), links 0 <= link < links (a signed link is 2 * link + (1 if traversed backwards)), or
- * scalars [component][site] with sites in C order of `shape`.
+ * are U(1) angles in [-pi, pi), links 0 <= link < links (a signed link is 2 * link + (1 if traversed backwards)),
+ * SU(N) matrices [link][row][column][real, imaginary part], or scalars [component][site] with sites in C order of
+ * `shape`.
  *
  * Every function returns 0, or a code below with a message from last_error() of the same thread. Creation copies what
  * it is given. A flow may be drawn from by many threads at once. Arrays passed to flow_draw and flow_density are host
@@ -22,7 +23,7 @@
 extern "C" {
 #endif
 
-#define HAARFLOW_KERNELS_ABI 2u
+#define HAARFLOW_KERNELS_ABI 3u
 
 enum { HF_OK = 0, HF_INVALID = 1, HF_NO_MEMORY = 2, HF_DEVICE_ERROR = 3, HF_DEVICE_LOST = 4 };
 enum { HF_ACTIVATION_NONE = 0, HF_ACTIVATION_SILU = 1, HF_ACTIVATION_LEAKY_RELU = 2, HF_ACTIVATION_TANH = 3 };
@@ -137,9 +138,69 @@ typedef struct hf_scalar_flow {
   double heat_bath_couplings[3];
 } hf_scalar_flow;
 
+/* Loop flows of SU(N) links (arXiv:0907.5491). A step updates its active links one by one, U' = exp(F) U, F = sum_a T^a
+ * d_a Phi(U), Phi = Re tr(U L) + sum over monomials of Re[ coefficient x scalar x product of t_j or t_j^* ], t_j = tr(U
+ * M_j), T^a anti-Hermitian, tr T^a T^b = -delta_ab / 2. L, M_j and the scalars come from a program of matrix operations
+ * on other links, none of them active in the same step. */
+enum {
+  HF_MATRIX_CLEAR = 0,     /* matrix out = 0 */
+  HF_MATRIX_MULTIPLY = 1,  /* matrix out = a b */
+  HF_MATRIX_ADD = 2,       /* matrix out += coefficient x a */
+  HF_MATRIX_TRACE = 3,     /* scalar out = tr a */
+  HF_MATRIX_ADD_TRACE = 4, /* matrix out += coefficient x scalar b x a */
+};
+/* A matrix operand is 2 i + (1 for its adjoint): input i for i < inputs, else matrix i - inputs. A scalar operand is 2 s
+ * + (1 for its conjugate). A coefficient is a column of the flow's coefficients, or -1 for 1. */
+typedef struct hf_matrix_op {
+  int32_t code, out, a, b, coefficient;
+} hf_matrix_op;
+typedef struct hf_loop_monomial {
+  int32_t coefficient;
+  int32_t scalar;  /* operand, or -1 for 1 */
+  int32_t loops;   /* 2 or 3 */
+  int32_t loop[3]; /* 2 j + (1 for the conjugate) */
+} hf_loop_monomial;
+typedef struct hf_link_program {
+  int32_t inputs;
+  int32_t matrices;    /* each is written by one MULTIPLY, or one CLEAR and ADDs, and only then read */
+  const int32_t* slot; /* [matrices]: matrices with the same slot are never needed at once; for passes without derivatives */
+  int32_t scalars;
+  int32_t ops;
+  const hf_matrix_op* op;
+  int32_t linear;      /* matrix L */
+  int32_t loops;       /* at most 16 */
+  const int32_t* loop; /* [loops]: matrices M_j */
+  int32_t monomials;
+  const hf_loop_monomial* monomial;
+} hf_link_program;
+typedef struct hf_loop_step {
+  int32_t program;
+  int32_t active;
+  const int32_t* link;  /* [active] */
+  const int32_t* input; /* [active][inputs of the program]: links */
+} hf_loop_step;
+typedef struct hf_loop_pass {
+  int32_t step;
+  int32_t row; /* of the coefficients */
+} hf_loop_pass;
+typedef struct hf_loop_flow {
+  int32_t colours; /* 2 or 3 */
+  int32_t links;
+  int32_t programs;
+  const hf_link_program* program;
+  int32_t steps;
+  const hf_loop_step* step;
+  int32_t passes;
+  const hf_loop_pass* pass;
+  int32_t rows, columns;
+  const double* coefficient; /* [rows][columns] */
+  hf_loops plaquettes;       /* for the action: 4 links each */
+  hf_loops rectangles;       /* 6 links each */
+} hf_loop_flow;
+
 /* The action's numbers, as flow_draw and flow_density take them. U(1): { beta }, S = -beta sum over plaquettes
  * cos(theta_P). Scalars: { hop, quadratic, quartic }, S = sum_x [ -hop sum_mu phi_x phi_{x+mu} + quadratic phi_x^2 +
- * quartic phi_x^4 ]. */
+ * quartic phi_x^4 ]. SU(N): { beta, c }, S = -(beta/N) [ (1 - 8 c) sum over plaquettes + c sum over rectangles ] Re tr. */
 
 typedef struct hf_kernels {
   uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
@@ -150,6 +211,7 @@ typedef struct hf_kernels {
 
   int32_t (*flow_create)(const hf_u1_flow* flow, int32_t device, void** handle);
   int32_t (*scalar_flow_create)(const hf_scalar_flow* flow, int32_t device, void** handle);
+  int32_t (*loop_flow_create)(const hf_loop_flow* flow, int32_t device, void** handle);
   void (*flow_destroy)(void* handle);
 
   /* n proposals named (seed[i], index[i]): prior and layers. field [n][size of a field], log_q [n] (Haar measure for

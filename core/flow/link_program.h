@@ -1,0 +1,29 @@
+// Loop terms of one link compiled into matrix operations with common factors computed once (hf_link_program).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/flow/loop_terms.h"
+#include "core/kernel/table.h"
+
+namespace haarflow {
+
+struct LinkProgram {
+  std::vector<RelativeStep> inputs;  // links, forwards
+  std::vector<hf_matrix_op> ops;
+  std::vector<int32_t> slot;  // [matrices]
+  int32_t scalars = 0;
+  int32_t linear = 0;
+  std::vector<int32_t> loops;
+  std::vector<hf_loop_monomial> monomials;
+  int64_t products() const;  // matrix multiplications, without those by the link itself
+  hf_link_program View() const;
+};
+
+// Columns of coefficients are the terms' classes. FAILED_PRECONDITION when there are more than 16 nonlinear loops or 64
+// monomials.
+absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms);
+
+}  // namespace haarflow

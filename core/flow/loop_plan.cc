@@ -1,0 +1,216 @@
+#include "core/flow/loop_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/action/target.h"
+#include "core/base/status.h"
+
+namespace haarflow {
+namespace {
+
+constexpr uint32_t kMaxSweeps = 64;
+constexpr int kMaxClasses = 64;
+
+v1::LinkMaskFamily FamilyOf(const v1::LoopFlow& flow, int dims) {
+  if (flow.masks() != v1::LINK_MASK_FAMILY_UNSPECIFIED) return flow.masks();
+  return dims == 2 ? v1::LINK_MASK_FAMILY_STAGGERED_ROWS : v1::LINK_MASK_FAMILY_TRANSVERSE_PARITY;
+}
+
+int64_t CoordinateOf(const Lattice& lattice, int64_t site, int mu) {
+  return lattice.Coordinate(site, lattice.AxisOf(mu));
+}
+
+// The mask seen from one of its sites: displacements, each coordinate in [0, extent), sorted.
+std::vector<int64_t> SeenFrom(const Lattice& lattice, const std::vector<int64_t>& sites, int64_t origin) {
+  std::vector<int64_t> seen;
+  for (int64_t site : sites) {
+    for (int mu = 0; mu < lattice.dims(); ++mu) site = lattice.Shift(site, mu, -CoordinateOf(lattice, origin, mu));
+    seen.push_back(site);
+  }
+  std::sort(seen.begin(), seen.end());
+  return seen;
+}
+
+// Programs by direction and by what the mask looks like from the link.
+class ProgramCache {
+ public:
+  ProgramCache(const v1::LoopFlow& flow, LoopFlowPlan* plan) : flow_(flow), plan_(plan) {}
+
+  absl::StatusOr<int32_t> ProgramOf(const LinkMaskSites& mask, int64_t site) {
+    const auto key = std::make_pair(mask.mu, SeenFrom(plan_->lattice, mask.sites, site));
+    if (const auto it = known_.find(key); it != known_.end()) return it->second;
+    std::vector<bool> active(plan_->lattice.links(), false);
+    for (int64_t s : mask.sites) active[plan_->lattice.Link(mask.mu, s)] = true;
+    std::vector<LoopTerm> terms;
+    for (int k = 0; k < flow_.classes_size(); ++k) {
+      ASSIGN_OR_RETURN(std::vector<LoopTerm> of_class,
+                       LoopTermsAt(flow_.classes(k), k, plan_->lattice, mask.mu, site, plan_->colours == 2,
+                                   [&](int64_t link) { return active[link]; }));
+      std::move(of_class.begin(), of_class.end(), std::back_inserter(terms));
+    }
+    ASSIGN_OR_RETURN(LinkProgram program, CompileLinkProgram(terms));
+    plan_->programs.push_back(std::move(program));
+    return known_[key] = static_cast<int32_t>(plan_->programs.size()) - 1;
+  }
+
+ private:
+  const v1::LoopFlow& flow_;
+  LoopFlowPlan* plan_;
+  std::map<std::pair<int, std::vector<int64_t>>, int32_t> known_;
+};
+
+void AppendLoops(const Lattice& lattice, int64_t width, int64_t height, std::vector<int32_t>* begin,
+                 std::vector<int32_t>* links) {
+  if (begin->empty()) begin->push_back(0);
+  for (int mu = 0; mu < lattice.dims(); ++mu) {
+    for (int nu = width == height ? mu + 1 : 0; nu < lattice.dims(); ++nu) {
+      if (nu == mu) continue;
+      for (int64_t site = 0; site < lattice.volume(); ++site) {
+        for (const PathStep& step : Rectangle(lattice, site, mu, nu, width, height)) {
+          links->push_back(static_cast<int32_t>(2 * step.link + (step.sign < 0 ? 1 : 0)));
+        }
+        begin->push_back(static_cast<int32_t>(links->size()));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<LinkMaskSites>> LinkMasks(const Lattice& lattice, v1::LinkMaskFamily family) {
+  const int dims = lattice.dims();
+  std::vector<LinkMaskSites> masks;
+  const auto add = [&](int mu, const auto& contains) {
+    LinkMaskSites& mask = masks.emplace_back();
+    mask.mu = mu;
+    for (int64_t site = 0; site < lattice.volume(); ++site) {
+      if (contains(site)) mask.sites.push_back(site);
+    }
+  };
+  if (family == v1::LINK_MASK_FAMILY_STAGGERED_ROWS) {
+    if (dims != 2 || lattice.extent(0) % 4 != 0 || lattice.extent(1) % 4 != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("staggered rows need two dimensions and extents that 4 divides, not ", lattice.ToString()));
+    }
+    for (int mu = 0; mu < 2; ++mu) {
+      for (int row = 0; row < 2; ++row) {
+        for (int parity = 0; parity < 2; ++parity) {
+          add(mu, [&](int64_t site) {
+            const int64_t along = CoordinateOf(lattice, site, mu), across = CoordinateOf(lattice, site, 1 - mu) % 4;
+            return across % 2 == row && along % 2 == (across == row ? parity : 1 - parity);
+          });
+        }
+      }
+    }
+    return masks;
+  }
+  for (int mu = 0; mu < dims; ++mu) {
+    if (lattice.extent(mu) % 2 != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("masks by parity need even extents, not ", lattice.ToString()));
+    }
+  }
+  for (int mu = 0; mu < dims; ++mu) {
+    for (int own = 0; own < 2; ++own) {
+      for (int others = 0; others < 2; ++others) {
+        add(mu, [&](int64_t site) {
+          int64_t sum = 0;
+          for (int nu = 0; nu < dims; ++nu) sum += nu == mu ? 0 : CoordinateOf(lattice, site, nu);
+          return CoordinateOf(lattice, site, mu) % 2 == own && sum % 2 == others;
+        });
+      }
+    }
+  }
+  return masks;
+}
+
+absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, const std::string& path) {
+  if (!target.has_sun_wilson()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is for SU(N) links, not for ", DescribeTheory(target)));
+  }
+  if (flow.sweeps() < 1 || flow.sweeps() > kMaxSweeps) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ".sweeps is ", flow.sweeps(), "; 1..", kMaxSweeps));
+  }
+  if (flow.classes_size() < 1 || flow.classes_size() > kMaxClasses) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ".classes: there are ", flow.classes_size(), "; 1..", kMaxClasses));
+  }
+  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
+  for (int k = 0; k < flow.classes_size(); ++k) {
+    RETURN_IF_ERROR(CheckLoopClass(flow.classes(k), lattice.dims(), absl::StrCat(path, ".classes[", k, "]")));
+  }
+  const auto masks = LinkMasks(lattice, FamilyOf(flow, lattice.dims()));
+  if (!masks.ok()) return absl::InvalidArgumentError(absl::StrCat(path, ".masks: ", masks.status().message()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, int sweeps) {
+  ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
+  const v1::LoopFlow& flow = spec.layers(0).loop_flow();
+  LoopFlowPlan plan{.name = "layers.0", .lattice = std::move(lattice)};
+  plan.colours = static_cast<int>(spec.target().sun_wilson().colours());
+  plan.sweeps = sweeps > 0 ? sweeps : static_cast<int>(flow.sweeps());
+  plan.per_mask = flow.per_mask();
+  for (const auto& c : flow.classes()) plan.class_scale.push_back(std::pow(plan.colours, -c.loops_size()));
+  ASSIGN_OR_RETURN(const std::vector<LinkMaskSites> masks,
+                   LinkMasks(plan.lattice, FamilyOf(flow, plan.lattice.dims())));
+  plan.masks = static_cast<int>(masks.size());
+  ProgramCache cache(flow, &plan);
+  for (int m = 0; m < plan.masks; ++m) {
+    // Links that see the mask alike share a program; other masks' links do not matter, so the order is free.
+    std::map<int32_t, LoopStepPlan> by_program;
+    for (int64_t site : masks[m].sites) {
+      ASSIGN_OR_RETURN(const int32_t program, cache.ProgramOf(masks[m], site));
+      LoopStepPlan& step = by_program[program];
+      step.program = program;
+      step.mask = m;
+      step.links.push_back(static_cast<int32_t>(plan.lattice.Link(masks[m].mu, site)));
+      for (const RelativeStep& input : plan.programs[program].inputs) {
+        step.inputs.push_back(static_cast<int32_t>(plan.lattice.Link(input.mu, SiteAt(plan.lattice, site, input.at))));
+      }
+    }
+    for (auto& [program, step] : by_program) plan.steps.push_back(std::move(step));
+  }
+  plan.layout.Add(plan.name + ".coefficients", {plan.rows(), plan.classes()}, true);
+  return plan;
+}
+
+LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan) : plan_(plan) {
+  for (const LinkProgram& program : plan.programs) programs_.push_back(program.View());
+  for (const LoopStepPlan& step : plan.steps) {
+    steps_.push_back({step.program, static_cast<int32_t>(step.links.size()), step.links.data(), step.inputs.data()});
+  }
+  const auto steps = static_cast<int32_t>(steps_.size());
+  for (int32_t sweep = 0; sweep < plan.sweeps; ++sweep) {
+    for (int32_t i = 0; i < steps; ++i) {
+      const int32_t s = sweep % 2 == 0 ? i : steps - 1 - i;
+      passes_.push_back({s, plan.per_mask ? sweep * plan.masks + plan.steps[s].mask : sweep});
+    }
+  }
+  coefficients_.assign(static_cast<size_t>(plan.rows()) * plan.classes(), 0.0);
+  AppendLoops(plan.lattice, 1, 1, &plaquette_begin_, &plaquette_links_);
+  AppendLoops(plan.lattice, 2, 1, &rectangle_begin_, &rectangle_links_);
+  flow_ = {plan.colours,
+           static_cast<int32_t>(plan.lattice.links()),
+           static_cast<int32_t>(programs_.size()),
+           programs_.data(),
+           steps,
+           steps_.data(),
+           static_cast<int32_t>(passes_.size()),
+           passes_.data(),
+           plan.rows(),
+           plan.classes(),
+           coefficients_.data(),
+           {static_cast<int32_t>(plaquette_begin_.size()) - 1, plaquette_begin_.data(), plaquette_links_.data()},
+           {static_cast<int32_t>(rectangle_begin_.size()) - 1, rectangle_begin_.data(), rectangle_links_.data()}};
+}
+
+void LoopFlowTables::Set(absl::Span<const double> parameters) {
+  const int classes = plan_.classes();
+  for (size_t i = 0; i < parameters.size(); ++i) coefficients_[i] = parameters[i] * plan_.class_scale[i % classes];
+}
+
+}  // namespace haarflow

@@ -1,0 +1,77 @@
+// A loop flow of SU(N) links as tables: masks, programs of matrix operations, and where the coefficients go. Together
+// with coefficients it gives the tables that kernels run from (hf_loop_flow).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/flow/link_program.h"
+#include "core/flow/parameters.h"
+#include "core/kernel/table.h"
+#include "core/lattice/lattice.h"
+#include "haarflow/v1/model.pb.h"
+
+namespace haarflow {
+
+// Active links of one mask, all of one direction.
+struct LinkMaskSites {
+  int mu = 0;
+  std::vector<int64_t> sites;
+};
+// The masks of a sweep, in order. INVALID_ARGUMENT when the lattice's extents do not fit.
+absl::StatusOr<std::vector<LinkMaskSites>> LinkMasks(const Lattice& lattice, v1::LinkMaskFamily family);
+
+struct LoopStepPlan {
+  int32_t program = 0;
+  int mask = 0;
+  std::vector<int32_t> links;
+  std::vector<int32_t> inputs;  // [links][inputs of the program]
+};
+
+// One tensor, float64: NAME.coefficients [sweeps, or sweeps x masks][classes]. A class's number multiplies the product
+// of the traces divided by N each.
+struct LoopFlowPlan {
+  std::string name;  // "layers.0"
+  Lattice lattice;
+  int colours = 3;
+  int sweeps = 1;
+  int masks = 1;
+  bool per_mask = false;
+  std::vector<double> class_scale;  // N^-loops
+  std::vector<LinkProgram> programs;
+  std::vector<LoopStepPlan> steps;  // of a sweep, masks in order
+  ParameterLayout layout;
+
+  int rows() const { return per_mask ? sweeps * masks : sweeps; }
+  int classes() const { return static_cast<int>(class_scale.size()); }
+};
+
+// Requires a spec that ValidateSpec accepts. `sweeps`: other than the spec's; 0: the spec's.
+absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, int sweeps = 0);
+// INVALID_ARGUMENT, beginning with `path`.
+absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, const std::string& path);
+
+// Owns what view() points to. `plan` must outlive it.
+class LoopFlowTables {
+ public:
+  explicit LoopFlowTables(const LoopFlowPlan& plan);
+  LoopFlowTables(const LoopFlowTables&) = delete;
+  LoopFlowTables& operator=(const LoopFlowTables&) = delete;
+  // [rows][classes].
+  void Set(absl::Span<const double> parameters);
+  const hf_loop_flow& view() const { return flow_; }
+
+ private:
+  const LoopFlowPlan& plan_;
+  hf_loop_flow flow_{};
+  std::vector<hf_link_program> programs_;
+  std::vector<hf_loop_step> steps_;
+  std::vector<hf_loop_pass> passes_;
+  std::vector<double> coefficients_;
+  std::vector<int32_t> plaquette_begin_, plaquette_links_, rectangle_begin_, rectangle_links_;
+};
+
+}  // namespace haarflow

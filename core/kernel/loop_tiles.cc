@@ -1,0 +1,202 @@
+// Loop flows of SU(N) links behind the C table: a checked copy, and its work on tiles.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/kernel/cpu/loop_isa.h"
+#include "core/kernel/tiles.h"
+
+namespace haarflow::kernel {
+namespace {
+
+constexpr uint32_t kPriorPurpose = 1;  // NoisePurpose of core/base/noise.h
+
+class LoopTiledFlow final : public TiledFlow {
+ public:
+  explicit LoopTiledFlow(const LoopKernels& kernels) : kernels_(kernels) {}
+
+  std::string Copy(const hf_loop_flow& flow) {
+    flow_ = flow;
+    if (flow.colours != 2 && flow.colours != 3) return "colours are 2 or 3";
+    if (flow.links < 1 || flow.programs < 0 || flow.steps < 0 || flow.passes < 0 || flow.rows < 0 || flow.columns < 0) {
+      return "negative sizes";
+    }
+    flow_.coefficient = arrays_.Keep(flow.coefficient, int64_t{flow.rows} * flow.columns);
+    for (int32_t p = 0; p < flow.programs; ++p) {
+      hf_link_program& program = programs_.emplace_back(flow.program[p]);
+      if (std::string e = CopyProgram(&program); !e.empty()) return e;
+    }
+    for (int32_t s = 0; s < flow.steps; ++s) {
+      hf_loop_step& step = steps_.emplace_back(flow.step[s]);
+      if (step.program < 0 || step.program >= flow.programs || step.active < 0) return "a step has no program";
+      step.link = arrays_.Keep(step.link, step.active);
+      step.input = arrays_.Keep(step.input, int64_t{step.active} * programs_[step.program].inputs);
+      const auto is_link = [&](int32_t link) { return link >= 0 && link < flow.links; };
+      if (!std::all_of(step.link, step.link + step.active, is_link) ||
+          !std::all_of(step.input, step.input + int64_t{step.active} * programs_[step.program].inputs, is_link)) {
+        return "a step names an unknown link";
+      }
+    }
+    for (int32_t p = 0; p < flow.passes; ++p) {
+      if (flow.pass[p].step < 0 || flow.pass[p].step >= flow.steps || flow.pass[p].row < 0 ||
+          flow.pass[p].row >= flow.rows) {
+        return "a pass has no step or no coefficients";
+      }
+    }
+    flow_.program = programs_.data();
+    flow_.step = steps_.data();
+    flow_.pass = arrays_.Keep(flow.pass, flow.passes);
+    if (std::string e = CopyPaths(&flow_.plaquettes); !e.empty()) return e;
+    return CopyPaths(&flow_.rectangles);
+  }
+
+  int64_t numbers() const { return flow_.colours == 2 ? 4 : 18; }
+  int64_t field_size() const override { return int64_t{flow_.links} * 2 * flow_.colours * flow_.colours; }
+  std::unique_ptr<Tile> MakeTile() const override { return std::make_unique<LoopTile>(*this); }
+
+ private:
+  class LoopTile final : public Tile {
+   public:
+    explicit LoopTile(const LoopTiledFlow& owner) : owner_(owner) {
+      const int64_t matrix = owner.numbers() * kMatrixLanes;
+      field_ = Allocate<double>(owner.field_size() * kTile);
+      links_ = Allocate<double>(owner.flow_.links * matrix);
+      matrices_ = Allocate<double>(owner.max_slots_ * matrix);
+      scalars_ = Allocate<double>(owner.max_scalars_ * 2 * kMatrixLanes);
+      product_ = Allocate<double>((4 + owner.max_loops_) * matrix);
+      work_ = {links_.get(), matrices_.get(), scalars_.get(), product_.get()};
+      field = field_.get();
+    }
+
+    void Draw(const uint64_t* seed, const uint64_t* index, const double* couplings, double* log_q,
+              double* action) override {
+      for (int half = 0; half < kTile; half += kMatrixLanes) {
+        double smallest[kMatrixLanes];
+        owner_.kernels_.haar_tile(owner_.flow_, kPriorPurpose, seed + half, index + half, work_.links);
+        owner_.kernels_.map_tile(owner_.flow_, work_, log_q + half, smallest);
+        for (int i = 0; i < kMatrixLanes; ++i) log_q[half + i] = -log_q[half + i];
+        owner_.kernels_.action_tile(owner_.flow_, couplings, work_.links, work_.product, action + half);
+        ToField(half);
+      }
+    }
+
+    void Density(const double* couplings, double* log_q, double* action) override {
+      for (int half = 0; half < kTile; half += kMatrixLanes) {
+        FromField(half);
+        owner_.kernels_.action_tile(owner_.flow_, couplings, work_.links, work_.product, action + half);
+        owner_.kernels_.inverse_tile(owner_.flow_, work_, log_q + half);
+        for (int i = 0; i < kMatrixLanes; ++i) log_q[half + i] = -log_q[half + i];
+      }
+    }
+
+   private:
+    // SU(2) matrices w_0 + i w.sigma: rows [w_0 + i w_3, w_2 + i w_1], [-w_2 + i w_1, w_0 - i w_3].
+    void ToField(int half) {
+      static constexpr int kRow[8] = {0, 3, 2, 1, 2, 1, 0, 3};
+      static constexpr double kSign[8] = {1, 1, 1, 1, -1, 1, 1, -1};
+      const int64_t numbers = owner_.numbers(), size = 2 * owner_.flow_.colours * owner_.flow_.colours;
+      for (int64_t link = 0; link < owner_.flow_.links; ++link) {
+        for (int64_t r = 0; r < size; ++r) {
+          const int64_t from = numbers == 4 ? kRow[r] : r;
+          const double sign = numbers == 4 ? kSign[r] : 1;
+          for (int i = 0; i < kMatrixLanes; ++i) {
+            field_[(link * size + r) * kTile + half + i] = sign * links_[(link * numbers + from) * kMatrixLanes + i];
+          }
+        }
+      }
+    }
+    void FromField(int half) {
+      static constexpr int kRow[4] = {0, 3, 2, 1};  // of the field, for w_0 .. w_3
+      const int64_t numbers = owner_.numbers(), size = 2 * owner_.flow_.colours * owner_.flow_.colours;
+      for (int64_t link = 0; link < owner_.flow_.links; ++link) {
+        for (int64_t r = 0; r < numbers; ++r) {
+          const int64_t from = numbers == 4 ? kRow[r] : r;
+          for (int i = 0; i < kMatrixLanes; ++i) {
+            links_[(link * numbers + r) * kMatrixLanes + i] = field_[(link * size + from) * kTile + half + i];
+          }
+        }
+      }
+    }
+
+    const LoopTiledFlow& owner_;
+    Buffer<double> field_, links_, matrices_, scalars_, product_;
+    LoopWorkspace work_;
+  };
+
+  std::string CopyProgram(hf_link_program* program) {
+    if (program->inputs < 0 || program->matrices < 1 || program->scalars < 0 || program->ops < 0 ||
+        program->loops < 0 || program->loops > kMaxActiveLoops || program->monomials < 0 || program->monomials > 64) {
+      return "a program's sizes are out of range";
+    }
+    program->slot = arrays_.Keep(program->slot, program->matrices);
+    program->op = arrays_.Keep(program->op, program->ops);
+    program->loop = arrays_.Keep(program->loop, program->loops);
+    program->monomial = arrays_.Keep(program->monomial, program->monomials);
+    const auto is_matrix = [&](int32_t m) { return m >= 0 && m < program->matrices; };
+    const auto is_operand = [&](int32_t o) { return o >= 0 && o / 2 < program->inputs + program->matrices; };
+    const auto is_scalar = [&](int32_t o) { return o >= 0 && o / 2 < program->scalars; };
+    const auto is_coefficient = [&](int32_t c) { return c >= -1 && c < flow_.columns; };
+    for (int32_t m = 0; m < program->matrices; ++m) {
+      if (program->slot[m] < 0 || program->slot[m] >= program->matrices) return "a program's slot is out of range";
+      max_slots_ = std::max(max_slots_, int64_t{program->slot[m]} + 1);
+    }
+    for (int32_t i = 0; i < program->ops; ++i) {
+      const hf_matrix_op& op = program->op[i];
+      bool good = op.code >= HF_MATRIX_CLEAR && op.code <= HF_MATRIX_ADD_TRACE && is_coefficient(op.coefficient);
+      good = good && (op.code == HF_MATRIX_TRACE ? is_scalar(2 * op.out) : is_matrix(op.out));
+      good = good && (op.code == HF_MATRIX_CLEAR || is_operand(op.a));
+      good = good && (op.code != HF_MATRIX_MULTIPLY || is_operand(op.b));
+      good = good && (op.code != HF_MATRIX_ADD_TRACE || is_scalar(op.b));
+      if (!good) return "a program's operation is out of range";
+    }
+    if (!is_matrix(program->linear)) return "a program has no linear loop";
+    if (!std::all_of(program->loop, program->loop + program->loops, is_matrix)) return "a program's loop is no matrix";
+    for (int32_t m = 0; m < program->monomials; ++m) {
+      const hf_loop_monomial& monomial = program->monomial[m];
+      if (monomial.loops < 2 || monomial.loops > 3 || !is_coefficient(monomial.coefficient) ||
+          (monomial.scalar != -1 && !is_scalar(monomial.scalar))) {
+        return "a program's monomial is out of range";
+      }
+      for (int32_t k = 0; k < monomial.loops; ++k) {
+        if (monomial.loop[k] < 0 || monomial.loop[k] / 2 >= program->loops) return "a monomial's loop is out of range";
+      }
+    }
+    max_scalars_ = std::max(max_scalars_, int64_t{program->scalars});
+    max_loops_ = std::max(max_loops_, int64_t{program->loops});
+    return "";
+  }
+
+  std::string CopyPaths(hf_loops* loops) {
+    if (loops->n < 0) return "negative number of loops";
+    loops->begin = arrays_.Keep(loops->begin, int64_t{loops->n} + 1);
+    for (int32_t i = 0; i < loops->n; ++i) {
+      const int32_t n = loops->begin[i + 1] - loops->begin[i];
+      if (n < 2 || n > 8) return "a loop of the action has fewer than 2 or more than 8 links";
+    }
+    loops->links = arrays_.Keep(loops->links, loops->begin[loops->n]);
+    for (int32_t k = 0; k < loops->begin[loops->n]; ++k) {
+      if (loops->links[k] < 0 || loops->links[k] / 2 >= flow_.links) return "a loop runs through an unknown link";
+    }
+    return "";
+  }
+
+  const LoopKernels& kernels_;
+  hf_loop_flow flow_{};
+  std::vector<hf_link_program> programs_;
+  std::vector<hf_loop_step> steps_;
+  ArrayStore arrays_;
+  int64_t max_slots_ = 1, max_scalars_ = 0, max_loops_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<TiledFlow> MakeLoopTiledFlow(const hf_loop_flow& flow, const LoopKernels& kernels, std::string* wrong) {
+  auto copy = std::make_unique<LoopTiledFlow>(kernels);
+  *wrong = copy->Copy(flow);
+  if (!wrong->empty()) return nullptr;
+  return copy;
+}
+
+}  // namespace haarflow::kernel

@@ -1,0 +1,1 @@
+haarflow_test(loop_flow_test SOURCES loop_flow_test.cc DEPS haarflow_plan haarflow_kernel LABELS exactness TIMEOUT 900)

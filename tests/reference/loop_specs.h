@@ -1,0 +1,44 @@
+// Specs of small loop flows for tests.
+#pragma once
+
+#include <string>
+
+namespace haarflow::testing {
+
+// Linear loops of areas 1 to 3, a twisted one, products with frozen neighbours, squares and cubes of the active
+// plaquette.
+inline const char kLoopClasses2d[] = R"(
+  classes { name: "plaquette" loops { steps: [1, 2, -1, -2] } }
+  classes { name: "rectangle" loops { steps: [1, 1, 2, -1, -1, -2] } }
+  classes { name: "corner" loops { steps: [1, 1, 2, -1, 2, -1, -2, -2] } }
+  classes { name: "strip" loops { steps: [1, 1, 1, 2, -1, -1, -1, -2] } }
+  classes { name: "twisted" loops { steps: [2, -1, -2, 1, 2, 1, -2, -1] } }
+  classes { name: "square" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } }
+  classes { name: "modulus" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true } }
+  classes { name: "neighbours" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] start: [1, 0] } }
+  classes {
+    name: "neighbours_conjugate"
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 2, -1, -2] start: [1, 0] conjugate: true }
+  }
+  classes { name: "cube" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } }
+  classes { name: "plaquette_rectangle" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 1, 2, -1, -1, -2] } }
+)";
+
+inline const char kLoopClasses4d[] = R"(
+  classes { name: "plaquette" loops { steps: [1, 2, -1, -2] } }
+  classes { name: "rectangle" loops { steps: [1, 1, 2, -1, -1, -2] } }
+  classes { name: "chair" loops { steps: [1, 2, 3, -2, -1, -3] } }
+  classes { name: "square" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } }
+  classes { name: "modulus" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true } }
+)";
+
+inline std::string LoopSpec(int colours, const std::string& shape, double beta, int sweeps, const std::string& classes,
+                            const std::string& more = "") {
+  return "name: \"loop\" spec_version: 1 target { lattice { " + shape +
+         " } sun_wilson { colours: " + std::to_string(colours) + " beta: " + std::to_string(beta) +
+         " } } prior { uniform {} } layers { loop_flow { sweeps: " + std::to_string(sweeps) + " " + classes +
+         " } } training { seed: 1 evaluation_samples: 16384 " + more + " }";
+}
+
+}  // namespace haarflow::testing
