@@ -2,15 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_join.h"
 #include "core/base/status.h"
 #include "core/flow/u1_plan.h"
+#include "core/kernel/kernels.h"
 #include "core/model/spec.h"
 
 namespace haarflow {
 namespace {
+
+// Proposals that are worth a thread of their own.
+constexpr int64_t kLeastShare = 16;
 
 // The bytes of a tensor of exactly this type and shape.
 absl::StatusOr<const void*> Find(const TensorMap& weights, const std::string& name, Tensor::Type type,
@@ -110,7 +115,9 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& 
   RETURN_IF_ERROR(ValidateSpec(spec));
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
   std::shared_ptr<Model> model(new Model(spec, std::move(lattice), kernels, device));
-  RETURN_IF_ERROR(spec.target().has_phi4() ? model->LoadScalar(weights, steps) : model->LoadU1(weights));
+  RETURN_IF_ERROR(model->is_perfect()        ? model->LoadPerfect(weights)
+                  : spec.target().has_phi4() ? model->LoadScalar(weights, steps)
+                                             : model->LoadU1(weights));
   return std::shared_ptr<const Model>(std::move(model));
 }
 
@@ -156,7 +163,23 @@ absl::StatusOr<FlowHandle> Model::MakeScalarFlow(const v1::Target& target) const
   return FlowHandle(handle, kernels_.flow_destroy);
 }
 
-std::string Model::numerics_class() const { return kernels_.numerics; }
+absl::Status Model::LoadPerfect(const TensorMap& weights) {
+  if (!weights.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, a perfect model has none"));
+  }
+  ASSIGN_OR_RETURN(flow_, MakePerfectFlow(spec_.target()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FlowHandle> Model::MakePerfectFlow(const v1::Target& target) const {
+  ASSIGN_OR_RETURN(auto sampler, MakePerfectSampler(target));
+  return FlowHandle(std::move(sampler));
+}
+
+std::string Model::numerics_class() const {
+  // Of the machine: its instruction set decides how the mathematics library rounds.
+  return is_perfect() ? absl::StrCat("perfect-r1-", CpuKernels().numerics) : kernels_.numerics;
+}
 
 bool Model::Serves(const v1::Target& target) const { return ServesTarget(spec_, target); }
 
@@ -180,8 +203,9 @@ absl::StatusOr<FlowHandle> Model::FlowFor(const v1::Target& target) const {
     return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
                                                    spec_.name(), " (", DescribeTarget(spec_.target()), ")"));
   }
-  if (spec_.conditioning_size() == 0 || !Serves(target)) return flow_;
+  if ((spec_.conditioning_size() == 0 && !is_perfect()) || !Serves(target)) return flow_;
   const std::string name = CanonicalTarget(target);
+  if (is_perfect() && name == CanonicalTarget(spec_.target())) return flow_;
   {
     MutexLock lock(&mutex_);
     for (auto it = cache_.begin(); it != cache_.end(); ++it) {
@@ -190,7 +214,7 @@ absl::StatusOr<FlowHandle> Model::FlowFor(const v1::Target& target) const {
       return it->second;
     }
   }
-  ASSIGN_OR_RETURN(FlowHandle flow, MakeScalarFlow(target));
+  ASSIGN_OR_RETURN(FlowHandle flow, is_perfect() ? MakePerfectFlow(target) : MakeScalarFlow(target));
   MutexLock lock(&mutex_);
   cache_.emplace_front(name, flow);
   if (cache_.size() > kMaxCachedFlows) cache_.pop_back();
@@ -204,6 +228,7 @@ absl::Status Model::Draw(const v1::Target& target, absl::Span<const uint64_t> se
     return absl::InvalidArgumentError(absl::StrCat(seed.size(), " seeds for ", index.size(), " indices"));
   }
   out->Resize(static_cast<int64_t>(index.size()), field_size());
+  if (is_perfect()) return DrawPerfect(*static_cast<const PerfectSampler*>(flow.get()), target, seed, index, out);
   return KernelError(kernels_.flow_draw(flow.get(), out->n, seed.data(), index.data(), ActionNumbers(target).data(),
                                         out->field.data(), out->log_q.data(), out->action.data(), nullptr),
                      "drawing");
@@ -211,9 +236,46 @@ absl::Status Model::Draw(const v1::Target& target, absl::Span<const uint64_t> se
 
 absl::Status Model::Density(const v1::Target& target, Proposals* out) const {
   ASSIGN_OR_RETURN(const FlowHandle flow, FlowFor(target));
+  if (is_perfect()) {
+    WeighPerfect(*static_cast<const PerfectSampler*>(flow.get()), target, 0, out->n, out);
+    return absl::OkStatus();
+  }
   return KernelError(kernels_.flow_density(flow.get(), out->n, out->field.data(), ActionNumbers(target).data(),
                                            out->log_q.data(), out->action.data(), nullptr),
                      "inverting");
+}
+
+void Model::WeighPerfect(const PerfectSampler& sampler, const v1::Target& target, int64_t first, int64_t n,
+                         Proposals* out) const {
+  const bool served = Serves(target);
+  for (int64_t i = first; i < first + n; ++i) {
+    out->action[i] = GaugeActionOf(target, lattice_, out->Field(i));
+    const double own = served ? out->action[i] : GaugeActionOf(spec_.target(), lattice_, out->Field(i));
+    out->log_q[i] = -own - sampler.log_z();
+  }
+}
+
+absl::Status Model::DrawPerfect(const PerfectSampler& sampler, const v1::Target& target,
+                                absl::Span<const uint64_t> seed, absl::Span<const uint64_t> index,
+                                Proposals* out) const {
+  const auto piece = [&](int64_t first, int64_t n) {
+    std::vector<double> work;
+    for (int64_t i = first; i < first + n; ++i) {
+      sampler.Draw(seed[i], index[i], out->field.data() + i * out->field_size, &work);
+    }
+    WeighPerfect(sampler, target, first, n, out);
+  };
+  // Who draws on the CPU brings threads; who asks a device for a whole batch does not.
+  const bool on_cpu = kernels_.flow_draw == CpuKernels().flow_draw;
+  const int64_t most = on_cpu ? 1 : std::max<int64_t>(1, std::thread::hardware_concurrency());
+  const int64_t share = std::max<int64_t>(kLeastShare, (out->n + most - 1) / most);
+  std::vector<std::thread> threads;
+  for (int64_t first = share; first < out->n; first += share) {
+    threads.emplace_back(piece, first, std::min(share, out->n - first));
+  }
+  piece(0, std::min(share, out->n));
+  for (std::thread& thread : threads) thread.join();
+  return absl::OkStatus();
 }
 
 }  // namespace haarflow

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/action/perfect.h"
 #include "core/base/mutex.h"
 #include "core/flow/scalar_plan.h"
 #include "core/kernel/table.h"
@@ -17,11 +18,11 @@
 
 namespace haarflow {
 
-// A flow of a kernel module.
-using FlowHandle = std::shared_ptr<void>;
+// A flow of a kernel module, or a perfect sampler.
+using FlowHandle = std::shared_ptr<const void>;
 
-// Thread-safe, and immutable but for a cache: a conditional model lays out a flow for each target it is asked for, and
-// keeps the last ones.
+// Thread-safe, and immutable but for a cache: a model that serves many targets lays out a flow for each that it is
+// asked for, and keeps the last ones. Perfect samplers are drawn by threads of the CPU, whatever the device.
 class Model final : public Sampler {
  public:
   // INVALID_ARGUMENT when the weights' names, types or shapes are not those that the spec asks for (the tensor is
@@ -50,7 +51,15 @@ class Model final : public Sampler {
   Model(v1::ModelSpec spec, Lattice lattice, const hf_kernels& kernels, int device);
   absl::Status LoadU1(const TensorMap& weights);
   absl::Status LoadScalar(const TensorMap& weights, int32_t steps);
+  absl::Status LoadPerfect(const TensorMap& weights);
+  bool is_perfect() const { return spec_.prior().has_perfect(); }
   absl::StatusOr<FlowHandle> MakeScalarFlow(const v1::Target& target) const;
+  absl::StatusOr<FlowHandle> MakePerfectFlow(const v1::Target& target) const;
+  absl::Status DrawPerfect(const PerfectSampler& sampler, const v1::Target& target, absl::Span<const uint64_t> seed,
+                           absl::Span<const uint64_t> index, Proposals* out) const;
+  // log_q and action of the field of proposals first .. first + n - 1.
+  void WeighPerfect(const PerfectSampler& sampler, const v1::Target& target, int64_t first, int64_t n,
+                    Proposals* out) const;
   // The flow for `target`, after checking its fields.
   absl::StatusOr<FlowHandle> FlowFor(const v1::Target& target) const;
   absl::Status KernelError(int32_t code, const std::string& what) const;
@@ -65,7 +74,7 @@ class Model final : public Sampler {
   std::unique_ptr<const ScalarFlowPlan> scalar_plan_;
   std::vector<double> values_;
   int32_t steps_ = 0;
-  // Of conditional models: flows by canonical target, the latest first.
+  // Of conditional and perfect models: flows by canonical target, the latest first.
   mutable Mutex mutex_;
   mutable std::list<std::pair<std::string, FlowHandle>> cache_ ABSL_GUARDED_BY(mutex_);
 };

@@ -9,6 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
+#include "core/action/perfect.h"
 #include "core/base/status.h"
 #include "core/model/spec_check.h"
 
@@ -107,7 +108,12 @@ absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path)
                     " (the phase's steps)");
 }
 
-absl::Status CheckTraining(const v1::TrainingPlan& plan, bool scalar, bool conditional) {
+absl::Status CheckTraining(const v1::ModelSpec& spec) {
+  const v1::TrainingPlan& plan = spec.training();
+  const bool scalar = spec.target().has_phi4(), conditional = spec.conditioning_size() > 0;
+  if (spec.prior().has_perfect() && (plan.phases_size() != 0 || !plan.start_from().empty())) {
+    return Bad("training has phases or start_from; prior.perfect has nothing to train: leave them out");
+  }
   RETURN_IF_ERROR(CheckCount("training.phases", plan.phases_size(), 0, kMaxPhases));
   for (int i = 0; i < plan.phases_size(); ++i) {
     RETURN_IF_ERROR(CheckPhase(plan.phases(i), At("training", "phases", i)));
@@ -197,7 +203,7 @@ absl::Status ValidateSpec(const v1::ModelSpec& spec) {
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(spec.target()));
   RETURN_IF_ERROR(spec_check::CheckLayers(spec, lattice));
   RETURN_IF_ERROR(spec_check::CheckConditioning(spec));
-  RETURN_IF_ERROR(CheckTraining(spec.training(), !spec.target().has_u1_wilson(), spec.conditioning_size() > 0));
+  RETURN_IF_ERROR(CheckTraining(spec));
   if (spec.description().size() > kMaxDescriptionBytes || !IsUtf8(spec.description())) {
     return Bad("description must be UTF-8 text of at most ", kMaxDescriptionBytes, " bytes");
   }
@@ -206,6 +212,7 @@ absl::Status ValidateSpec(const v1::ModelSpec& spec) {
 
 bool ServesTarget(const v1::ModelSpec& spec, const v1::Target& target) {
   if (!SameFields(spec.target(), target)) return false;
+  if (spec.prior().has_perfect()) return CheckPerfectSampler(target).ok();
   v1::Target own = spec.target();
   const auto asked = TheoryParameters(target);
   for (const v1::Conditioning& c : spec.conditioning()) {

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/action/perfect.h"
 #include "core/model/spec.h"
 #include "core/model/spec_check.h"
 
@@ -295,6 +296,15 @@ absl::Status CheckLayers(const v1::ModelSpec& spec, const Lattice& lattice) {
 absl::Status CheckPrior(const v1::ModelSpec& spec) {
   const bool links = spec.target().has_u1_wilson();
   const v1::Prior& prior = spec.prior();
+  if (prior.has_perfect()) {
+    RETURN_IF_ERROR(Annotate(CheckPerfectSampler(spec.target()), "prior.perfect"));
+    if (spec.layers_size() != 0) return Bad("layers has ", spec.layers_size(), " entries; prior.perfect takes none");
+    if (spec.conditioning_size() != 0) {
+      return Bad("conditioning has ", spec.conditioning_size(),
+                 " entries; prior.perfect serves every coupling of its theory without");
+    }
+    return absl::OkStatus();
+  }
   if (links) {
     return prior.has_uniform() ? absl::OkStatus() : Bad("prior.kind is not uniform; links use prior { uniform {} }");
   }

@@ -98,23 +98,28 @@ void PrintCard(const v1::ModelCard& card, uint64_t samples, double seconds) {
   if (!card.unreliable_reason().empty()) absl::PrintF("NOT RELIABLE: %s\n", card.unreliable_reason());
 }
 
-absl::Status Train(const TrainArguments& args) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(args.spec_file, kMaxSpecBytes));
-  ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
-  ASSIGN_OR_RETURN(ModelStore store, ModelStore::Create(args.store));
+// What training leaves.
+struct Trained {
+  TensorMap weights;
   std::string lineage = "scratch";
+  uint64_t steps = 0;
+  double seconds = 0;
+};
+
+absl::StatusOr<Trained> RunTraining(const std::string& text, const v1::ModelSpec& spec, const TrainArguments& args,
+                                    const std::string& state_file, uint64_t evaluation_seed, const ModelStore& store) {
+  Trained trained;
   std::optional<StartingPoint> start;
   if (!spec.training().start_from().empty()) {
     ASSIGN_OR_RETURN(StoredModel parent, store.LoadByReference(spec.training().start_from()));
-    lineage =
+    trained.lineage =
         absl::StrCat(parent.manifest.model, "/", parent.manifest.version, " sha256:", parent.manifest.digest.Hex());
     start = StartingPoint{std::move(parent.spec), std::move(parent.weights)};
   }
   TrainerOptions options;
   options.threads = args.threads;
   options.max_seconds = args.max_seconds;
-  options.state_file =
-      args.state_file.empty() ? absl::StrCat(args.store, "/.training-", spec.name(), ".safetensors") : args.state_file;
+  options.state_file = state_file;
   ProgressLine line;
   options.on_progress = [&line](const TrainingProgress& p) {
     line.Show(p);
@@ -128,23 +133,39 @@ absl::Status Train(const TrainArguments& args) {
   if (absl::Status status = trainer->Run(); !status.ok()) {
     return absl::IsCancelled(status) ? Annotate(status, "interrupted; the same command resumes") : status;
   }
-  const uint64_t samples = std::max<uint64_t>(8192, spec.training().evaluation_samples());
-  const auto block = NoiseBlock(spec.training().seed(), NoisePurpose::kSeed, 0, 0);
-  const uint64_t evaluation_seed = uint64_t{block[1]} << 32 | block[0];
   int32_t steps = 0;
   if (trainer->is_integrated()) {
     ASSIGN_OR_RETURN(steps, CertifiedSteps(spec, trainer->Weights(), evaluation_seed + 3, args.threads));
   }
-  const TensorMap weights = trainer->Weights(steps);
-  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, weights, samples, evaluation_seed, args.threads));
-  card.set_training_steps(trainer->steps_done());
-  card.set_training_seconds(trainer->seconds());
-  card.set_lineage(lineage);
+  trained.weights = trainer->Weights(steps);
+  trained.steps = trainer->steps_done();
+  trained.seconds = trainer->seconds();
+  return trained;
+}
+
+absl::Status Train(const TrainArguments& args) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(args.spec_file, kMaxSpecBytes));
+  ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
+  ASSIGN_OR_RETURN(ModelStore store, ModelStore::Create(args.store));
+  const std::string state_file =
+      args.state_file.empty() ? absl::StrCat(args.store, "/.training-", spec.name(), ".safetensors") : args.state_file;
+  const auto block = NoiseBlock(spec.training().seed(), NoisePurpose::kSeed, 0, 0);
+  const uint64_t evaluation_seed = uint64_t{block[1]} << 32 | block[0];
+  Trained trained;
+  // A perfect sampler has nothing to train.
+  if (!spec.prior().has_perfect()) {
+    ASSIGN_OR_RETURN(trained, RunTraining(text, spec, args, state_file, evaluation_seed, store));
+  }
+  const uint64_t samples = std::max<uint64_t>(8192, spec.training().evaluation_samples());
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, trained.weights, samples, evaluation_seed, args.threads));
+  card.set_training_steps(trained.steps);
+  card.set_training_seconds(trained.seconds);
+  card.set_lineage(trained.lineage);
   card.set_created(NowUtc());
-  ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(text, weights, card, !args.keep_champion));
-  ::unlink(options.state_file.c_str());
+  ASSIGN_OR_RETURN(const Manifest manifest, store.Publish(text, trained.weights, card, !args.keep_champion));
+  ::unlink(state_file.c_str());
   absl::PrintF("published %s/%d  sha256:%s\n", manifest.model, manifest.version, manifest.digest.Hex());
-  PrintCard(card, samples, trainer->seconds());
+  PrintCard(card, samples, trained.seconds);
   return absl::OkStatus();
 }
 
@@ -175,6 +196,10 @@ absl::Status Check(const std::string& spec_file) {
     ASSIGN_OR_RETURN(const ScalarFlowPlan plan, PlanScalarFlow(spec));
     absl::PrintF("%s: %s\n%d layers, %d parameters\n", spec.name(), DescribeTarget(spec.target()), plan.layers.size(),
                  plan.layout.size());
+    return absl::OkStatus();
+  }
+  if (spec.prior().has_perfect()) {
+    absl::PrintF("%s: %s\nperfect sampler: no layers, no parameters\n", spec.name(), DescribeTarget(spec.target()));
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec));

@@ -1,0 +1,33 @@
+// Perfect samplers: independent fields of exactly the target's density, in two dimensions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/lattice/lattice.h"
+#include "haarflow/v1/model.pb.h"
+
+namespace haarflow {
+
+// Immutable and thread-safe.
+class PerfectSampler {
+ public:
+  virtual ~PerfectSampler() = default;
+  // The density of what is drawn is exp(-S) / Z.
+  virtual double log_z() const = 0;
+  // The field of this name, FieldShape(target) numbers; a pure function of seed and index. `work` is scratch memory of
+  // the calling thread.
+  virtual void Draw(uint64_t seed, uint64_t index, double* field, std::vector<double>* work) const = 0;
+};
+
+// Whether a valid target has one: two-dimensional U(1) Wilson (negative beta: an even number of sites) and SU(N) Wilson
+// without rectangles (0 <= beta <= 60), at most 2^22 sites. INVALID_ARGUMENT with the reason.
+absl::Status CheckPerfectSampler(const v1::Target& target);
+absl::StatusOr<std::unique_ptr<const PerfectSampler>> MakePerfectSampler(const v1::Target& target);
+
+// S of one gauge field.
+double GaugeActionOf(const v1::Target& target, const Lattice& lattice, const double* links);
+
+}  // namespace haarflow

@@ -1,0 +1,2 @@
+haarflow_test(perfect_test SOURCES perfect_test.cc DEPS haarflow_model haarflow_observable haarflow_reference
+  LABELS exactness TIMEOUT 900)
