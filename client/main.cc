@@ -45,8 +45,8 @@ void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std:
   command->add_option("--first-index", draw->first_index, "First proposal of the seed to look at");
   command
       ->add_option("--set", line->settings,
-                   "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, m2, lambda, "
-                   "kappa, ...); may be repeated")
+                   "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
+                   "lambda, kappa, ...); may be repeated")
       ->allow_extra_args(false);
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }

@@ -143,6 +143,7 @@ Json CardJson(const v1::ModelCard& card) {
 
 const char* TheoryName(const v1::Target& target) {
   if (target.has_u1_wilson()) return "u1_wilson";
+  if (target.has_sun_wilson()) return "sun_wilson";
   return target.has_phi4() ? "phi4" : "";
 }
 
@@ -154,19 +155,21 @@ Json ModelJson(const v1::ModelInfo& model) {
   for (const v1::Conditioning& interval : model.conditioning()) {
     conditioning.push_back({{"parameter", interval.parameter()}, {"low", interval.low()}, {"high", interval.high()}});
   }
-  return {{"name", model.name()},
-          {"version", model.version()},
-          {"digest", Hex(model.digest())},
-          {"target", ValidateTarget(target).ok() ? DescribeTarget(target) : std::string()},
-          {"target_digest", Hex(model.target_digest())},
-          {"state", StateName(model.state())},
-          {"state_reason", model.state_reason()},
-          {"parameters", model.parameters()},
-          {"lattice", std::vector<uint32_t>(target.lattice().shape().begin(), target.lattice().shape().end())},
-          {"theory", TheoryName(target)},
-          {"theory_parameters", ParametersJson(target)},
-          {"conditioning", std::move(conditioning)},
-          {"card", CardJson(model.card())}};
+  Json json = {{"name", model.name()},
+               {"version", model.version()},
+               {"digest", Hex(model.digest())},
+               {"target", ValidateTarget(target).ok() ? DescribeTarget(target) : std::string()},
+               {"target_digest", Hex(model.target_digest())},
+               {"state", StateName(model.state())},
+               {"state_reason", model.state_reason()},
+               {"parameters", model.parameters()},
+               {"lattice", std::vector<uint32_t>(target.lattice().shape().begin(), target.lattice().shape().end())},
+               {"theory", TheoryName(target)},
+               {"theory_parameters", ParametersJson(target)},
+               {"conditioning", std::move(conditioning)},
+               {"card", CardJson(model.card())}};
+  if (target.has_sun_wilson()) json["colours"] = target.sun_wilson().colours();
+  return json;
 }
 
 std::string ModelText(const v1::GetModelResponse& response) {

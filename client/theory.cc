@@ -1,5 +1,6 @@
 #include "client/theory.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/numbers.h"
@@ -58,12 +59,26 @@ absl::StatusOr<ScanSetting> ParseScan(const std::string& text) {
 
 std::vector<std::string> DefaultColumns(const v1::Target& target) {
   if (target.has_phi4()) return {"phi_squared", "energy", "magnetisation_abs", "susceptibility"};
+  if (target.has_sun_wilson()) {
+    std::vector<std::string> names = {"plaquette", "polyakov_abs"};
+    if (target.sun_wilson().rectangle() != 0) names.insert(names.begin() + 1, "rectangle");
+    if (target.lattice().shape_size() == 4) names.push_back("charge_squared");
+    return names;
+  }
   if (target.lattice().shape_size() == 2) return {"plaquette", "charge_squared"};
   return {"plaquette"};
 }
 
 std::vector<std::string> DefaultMeasurements(const v1::Target& target) {
   std::vector<std::string> names = DefaultColumns(target);
+  if (target.has_sun_wilson()) {
+    // The smallest loop that sees more than the plaquette does.
+    const auto& shape = target.lattice().shape();
+    if (std::all_of(shape.begin(), shape.end(), [](uint32_t extent) { return extent > 2; })) {
+      names.push_back("wilson_loop_2x2");
+    }
+    names.push_back("polyakov_real");
+  }
   for (std::string& name : DerivedObservableNames(target)) names.push_back(std::move(name));
   return names;
 }

@@ -31,10 +31,30 @@ def plaquette(links):
     return np.mean(np.cos(planes), axis=(0, *range(2, dims + 2)))
 
 
+def matrix_plaquette(links):
+    """Mean Re Tr P / N: links [n, mu, ..., y, x, row, column]."""
+    links = links.astype(np.complex128)
+    dims, colours = links.shape[1], links.shape[-1]
+    planes = []
+    for mu in range(dims):
+        for nu in range(mu + 1, dims):
+            a, b = links[:, mu], links[:, nu]
+            right, left = a @ np.roll(b, -1, axis=-3 - mu), b @ np.roll(a, -1, axis=-3 - nu)
+            planes.append(np.sum(right * left.conj(), axis=(-2, -1)).real / colours)
+    return np.mean(planes, axis=(0, *range(2, dims + 2)))
+
+
 def observables(fields, attributes):
     """What can be recomputed from the fields."""
     if attributes["theory"] == "u1_wilson":
         return {"plaquette": plaquette(fields)}
+    if attributes["theory"] == "sun_wilson":
+        mean = matrix_plaquette(fields)
+        known = {"plaquette": mean}
+        if attributes["rectangle"] == 0:
+            lattice = attributes["lattice"]
+            known["action"] = -attributes["beta"] * np.prod(lattice) * len(lattice) * (len(lattice) - 1) / 2 * mean
+        return known
     phi = fields.astype(np.float64)
     if attributes["components"] == 1:
         phi = phi[:, None]  # one axis for components
@@ -52,20 +72,33 @@ def check_theory(name, fields, attributes):
         shape, axes = (len(lattice), *lattice), "n,mu,"
         require(attributes["group"] == "U(1)" and "beta" in attributes, f"{name}: theory")
         require(np.all(np.abs(fields) <= np.pi * (1 + 1e-6)), f"{name}: angles out of range")
+    elif attributes["theory"] == "sun_wilson":
+        colours = int(attributes["colours"])
+        shape, axes = (len(lattice), *lattice, colours, colours), "n,mu,"
+        require(attributes["group"] == f"SU({colours})" and {"beta", "rectangle"} <= set(attributes), f"{name}: theory")
+        unit = fields.astype(np.complex128) @ fields.astype(np.complex128).conj().swapaxes(-2, -1) - np.eye(colours)
+        tolerance = 1e-13 if attributes["precision"] == "float64" else 1e-6
+        require(np.max(np.abs(unit)) < tolerance, f"{name}: links are not unitary")
+        require(np.max(np.abs(np.linalg.det(fields.astype(np.complex128)) - 1)) < tolerance, f"{name}: determinants are not 1")
     else:
         require(attributes["theory"] == "phi4" and {"hop", "quadratic", "quartic", "lambda"} <= set(attributes), f"{name}: theory")
         pair = attributes["components"] == 2
         shape, axes = ((2, *lattice), "n,component,") if pair else (lattice, "n,")
-    require(attributes["convention_version"] == (1 if attributes["theory"] == "u1_wilson" else 2), f"{name}: conventions")
+    convention = {"u1_wilson": 1, "phi4": 2, "sun_wilson": 3}[attributes["theory"]]
+    require(attributes["convention_version"] == convention, f"{name}: conventions")
     require(fields.shape[1:] == shape, f"{name}: shape {fields.shape}")
-    require(attributes["axes"] == axes + ",".join("tzyx"[-len(lattice):]), f"{name}: axes {attributes['axes']}")
+    matrix = ",row,column" if attributes["theory"] == "sun_wilson" else ""
+    require(attributes["axes"] == axes + ",".join("tzyx"[-len(lattice):]) + matrix, f"{name}: axes {attributes['axes']}")
 
 
 def check(name, fields, columns, attributes):
     n = fields.shape[0]
     metropolis = attributes["mode"] == "METROPOLIS"
     check_theory(name, fields, attributes)
-    require(str(fields.dtype) == attributes["precision"], f"{name}: dtype {fields.dtype}")
+    dtype = attributes["precision"]
+    if attributes["theory"] == "sun_wilson":
+        dtype = {"float64": "complex128", "float32": "complex64"}[dtype]
+    require(str(fields.dtype) == dtype, f"{name}: dtype {fields.dtype}")
     require(hashlib.sha256(np.ascontiguousarray(fields).tobytes()).hexdigest() == attributes["sha256"], f"{name}: fields' SHA-256")
     require(hashlib.sha256(attributes["target"].encode()).hexdigest() == attributes["target_digest"], f"{name}: target digest")
     require(len(attributes["model_digest"]) == 64, f"{name}: model digest")
@@ -93,7 +126,7 @@ def check_hdf5(path):
     with h5py.File(path, "r") as file:
         attributes = {key: value for key, value in file.attrs.items()}
         dataset = attributes["dataset"]
-        require(dataset == ("links" if attributes["theory"] == "u1_wilson" else "field"), f"{path}: dataset {dataset}")
+        require(dataset == ("field" if attributes["theory"] == "phi4" else "links"), f"{path}: dataset {dataset}")
         require(file[dataset].chunks is not None, f"{path}: fields are not chunked")
         require(isinstance(attributes["axes"], str), f"{path}: strings are not strings")
         require(attributes["reliable"].dtype == bool, f"{path}: reliable is no Boolean")
@@ -126,7 +159,8 @@ def main(arguments):
         return
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run([arguments[0], directory], check=True)
-        for name in ("chain.h5", "chain.npy", "weighted.hdf5", "weighted.npy", "scalar.h5", "scalar.npy", "pair.h5"):
+        for name in ("chain.h5", "chain.npy", "weighted.hdf5", "weighted.npy", "scalar.h5", "scalar.npy", "pair.h5", "su3.h5", "su3.npy",
+                     "su2.h5", "su2.npy"):
             check_file(os.path.join(directory, name))
 
 

@@ -34,7 +34,19 @@ absl::Status WriteAll(const std::string& directory) {
   RETURN_IF_ERROR(Write(options, directory + "/scalar.npy"));
   options.scalar_components = 2;
   options.precision = v1::FIELD_PRECISION_FLOAT32;
-  return Write(options, directory + "/pair.h5");
+  RETURN_IF_ERROR(Write(options, directory + "/pair.h5"));
+  options = testing::FakeRunOptions();
+  options.observables = {"plaquette"};
+  options.colours = 3;
+  options.lattice = {2, 3, 4, 3};
+  RETURN_IF_ERROR(Write(options, directory + "/su3.h5"));
+  RETURN_IF_ERROR(Write(options, directory + "/su3.npy"));
+  options.colours = 2;
+  options.lattice = {4, 6};
+  options.mode = v1::SAMPLE_MODE_REWEIGHTED;
+  options.precision = v1::FIELD_PRECISION_FLOAT32;
+  RETURN_IF_ERROR(Write(options, directory + "/su2.h5"));
+  return Write(options, directory + "/su2.npy");
 }
 
 }  // namespace

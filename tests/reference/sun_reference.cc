@@ -100,14 +100,16 @@ Matrix RandomSunMatrix(int n, std::mt19937_64* random) {
   Matrix m(n * n);
   for (Complex& z : m) z = Complex(normal(*random), normal(*random));
   for (int i = 0; i < n; ++i) {
-    for (int j = 0; j < i; ++j) {
-      Complex overlap = 0;
-      for (int k = 0; k < n; ++k) overlap += std::conj(m[j * n + k]) * m[i * n + k];
-      for (int k = 0; k < n; ++k) m[i * n + k] -= overlap * m[j * n + k];
+    for (int pass = 0; pass < 2; ++pass) {  // the second takes away what cancellation left in the first
+      for (int j = 0; j < i; ++j) {
+        Complex overlap = 0;
+        for (int k = 0; k < n; ++k) overlap += std::conj(m[j * n + k]) * m[i * n + k];
+        for (int k = 0; k < n; ++k) m[i * n + k] -= overlap * m[j * n + k];
+      }
+      double norm = 0;
+      for (int k = 0; k < n; ++k) norm += std::norm(m[i * n + k]);
+      for (int k = 0; k < n; ++k) m[i * n + k] /= std::sqrt(norm);
     }
-    double norm = 0;
-    for (int k = 0; k < n; ++k) norm += std::norm(m[i * n + k]);
-    for (int k = 0; k < n; ++k) m[i * n + k] /= std::sqrt(norm);
   }
   const Complex phase = std::conj(Determinant(n, m));
   for (int k = 0; k < n; ++k) m[(n - 1) * n + k] *= phase;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/action/target.h"
 #include "core/base/digest.h"
+#include "tests/reference/sun_reference.h"
 
 namespace haarflow::testing {
 
@@ -16,6 +17,7 @@ std::vector<int64_t> FakeRun::Shape() const {
   std::vector<int64_t> shape(options_.lattice.begin(), options_.lattice.end());
   if (options_.scalar_components == 0) shape.insert(shape.begin(), static_cast<int64_t>(options_.lattice.size()));
   if (options_.scalar_components == 2) shape.insert(shape.begin(), 2);
+  if (options_.colours > 0) shape.insert(shape.end(), {options_.colours, options_.colours, 2});
   return shape;
 }
 
@@ -40,7 +42,10 @@ v1::SampleHeader FakeRun::Header(uint64_t count) const {
   header.set_model_digest(Sha256Of("fake model").Bytes());
   v1::Target* target = header.mutable_target();
   for (const uint32_t extent : options_.lattice) target->mutable_lattice()->add_shape(extent);
-  if (options_.scalar_components == 0) {
+  if (options_.colours > 0) {
+    target->mutable_sun_wilson()->set_colours(static_cast<uint32_t>(options_.colours));
+    target->mutable_sun_wilson()->set_beta(5);
+  } else if (options_.scalar_components == 0) {
     target->mutable_u1_wilson()->set_beta(2);
   } else {
     target->mutable_phi4()->set_components(static_cast<uint32_t>(options_.scalar_components));
@@ -57,7 +62,7 @@ v1::SampleHeader FakeRun::Header(uint64_t count) const {
   for (const int64_t extent : Shape()) header.add_shape(static_cast<uint64_t>(extent));
   header.set_configuration_bytes(options_.omit_fields ? 0 : configuration_bytes());
   for (const std::string& name : options_.observables) header.add_observables(name);
-  header.set_convention(options_.scalar_components == 0 ? 1 : 2);
+  header.set_convention(options_.colours > 0 ? 3 : options_.scalar_components == 0 ? 1 : 2);
   return header;
 }
 
@@ -72,10 +77,20 @@ uint64_t FakeRun::StepsOf(uint64_t first, uint64_t last) const {
   return steps;
 }
 
+std::vector<double> FakeRun::Numbers(uint64_t k) const {
+  if (options_.colours > 0) {
+    std::mt19937_64 random(k);
+    const reference::Shape lattice(options_.lattice.begin(), options_.lattice.end());
+    return reference::Numbers(reference::RandomSunField(lattice, options_.colours, &random));
+  }
+  std::vector<double> numbers_of_k;
+  for (int64_t i = 0; i < numbers(); ++i) numbers_of_k.push_back(Number(k, i));
+  return numbers_of_k;
+}
+
 std::string FakeRun::Field(uint64_t k) const {
   std::string bytes;
-  for (int64_t i = 0; i < numbers(); ++i) {
-    const double value = Number(k, i);
+  for (const double value : Numbers(k)) {
     const auto rounded = static_cast<float>(value);
     if (options_.precision == v1::FIELD_PRECISION_FLOAT32) {
       bytes.append(reinterpret_cast<const char*>(&rounded), sizeof rounded);
@@ -87,6 +102,12 @@ std::string FakeRun::Field(uint64_t k) const {
 }
 
 double FakeRun::FirstObservable(uint64_t k) const {
+  if (options_.colours > 0) {
+    std::mt19937_64 random(k);
+    const reference::Shape lattice(options_.lattice.begin(), options_.lattice.end());
+    return reference::SunPlaquette(lattice, options_.colours,
+                                   reference::RandomSunField(lattice, options_.colours, &random));
+  }
   if (options_.scalar_components == 0) return Plaquette(k);
   double sum = 0;
   for (int64_t i = 0; i < numbers(); ++i) sum += Number(k, i) * Number(k, i);

@@ -16,7 +16,8 @@ struct FakeRunOptions {
   std::vector<std::string> observables = {"plaquette", "charge_squared"};
   uint64_t seed = 0x123456789ABCDEFull;
   bool omit_fields = false;
-  int scalar_components = 0;  // 0: U(1) links; 1 or 2: phi^4
+  int scalar_components = 0;  // 0: links; 1 or 2: phi^4
+  int colours = 0;            // of links: 0 is U(1); 2 or 3 SU(N), random matrices
 };
 
 // The chain of a fake run: configuration k has index 10 + 3 k and multiplicity 1 + k % 3 (REWEIGHTED: index 10 + k).
@@ -31,7 +32,8 @@ class FakeRun {
   double Action(uint64_t k) const { return -200.0 + 0.25 * static_cast<double>(k); }
   // Little-endian numbers.
   std::string Field(uint64_t k) const;
-  // By plain loops, links: the mean of cos theta_P; scalars: the mean of phi^2. The second observable is k.
+  // By plain loops, links: the mean of cos theta_P or Re Tr P / N; scalars: the mean of phi^2. The second observable is
+  // k.
   double FirstObservable(uint64_t k) const;
   size_t configuration_bytes() const;
 
@@ -45,6 +47,7 @@ class FakeRun {
 
  private:
   double Number(uint64_t k, int64_t i) const;
+  std::vector<double> Numbers(uint64_t k) const;
   std::vector<int64_t> Shape() const;
   int64_t numbers() const;
   double Plaquette(uint64_t k) const;

@@ -100,6 +100,58 @@ TEST(Hdf5File, HoldsLinksColumnsAndWhatTheyMean) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()), 2);
 }
 
+TEST(Hdf5File, MatricesAreComplexNumbersThatH5pyReads) {
+  for (const bool f32 : {false, true}) {
+    const std::string directory = TestDirectory("hdf5m");
+    FakeRunOptions options;
+    options.colours = f32 ? 2 : 3;
+    options.precision = f32 ? v1::FIELD_PRECISION_FLOAT32 : v1::FIELD_PRECISION_FLOAT64;
+    options.observables = {"plaquette", "polyakov_abs"};
+    const FakeRun fake(options);
+    const std::string path = directory + "/a.h5";
+    WriteJournal(path + ".part", fake.Stream(25, 10));
+    ASSERT_TRUE(WriteConfigurations(path + ".part", path).ok());
+    // The compound that h5py takes for complex128 or complex64: two members, r and i.
+    const hid_t number = f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
+    const size_t bytes = f32 ? 4 : 8;
+    const hid_t complex = H5Tcreate(H5T_COMPOUND, 2 * bytes);
+    H5Tinsert(complex, "r", 0, number);
+    H5Tinsert(complex, "i", bytes, number);
+    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    const hid_t dataset = H5Dopen2(file, "links", H5P_DEFAULT);
+    const hid_t type = H5Dget_type(dataset);
+    EXPECT_GT(H5Tequal(type, complex), 0);
+    const hid_t space = H5Dget_space(dataset);
+    std::vector<hsize_t> shape(H5Sget_simple_extent_ndims(space));
+    H5Sget_simple_extent_dims(space, shape.data(), nullptr);
+    const hsize_t n = f32 ? 2 : 3;
+    EXPECT_EQ(shape, (std::vector<hsize_t>{25, 2, 4, 6, n, n}));
+    const std::string expected = AllFields(fake, 25);
+    std::string links(expected.size(), '\0');
+    ASSERT_EQ(static_cast<size_t>(H5Sget_simple_extent_npoints(space)) * 2 * bytes, expected.size());
+    EXPECT_GE(H5Dread(dataset, complex, H5S_ALL, H5S_ALL, H5P_DEFAULT, links.data()), 0);
+    EXPECT_EQ(links, expected);
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    H5Tclose(complex);
+    EXPECT_EQ(ReadText(path, "axes"), "n,mu,y,x,row,column");
+    EXPECT_EQ(ReadText(path, "group"), f32 ? "SU(2)" : "SU(3)");
+    EXPECT_EQ(ReadText(path, "theory"), "sun_wilson");
+    EXPECT_THAT(ReadText(path, "convention"), HasSubstr("Haar measure of volume 1"));
+    EXPECT_EQ(ReadText(path, "sha256"), Sha256Of(expected).Hex());
+    EXPECT_EQ(ReadText(path, "target_digest"), Sha256Of(ReadText(path, "target")).Hex());
+    // Back into a journal, and forth: the same bytes.
+    ASSERT_TRUE(ReopenConfigurations(path, directory + "/b.h5.part").ok());
+    ASSERT_TRUE(WriteConfigurations(directory + "/b.h5.part", directory + "/b.npy").ok());
+    const std::string npy = ReadFile(directory + "/b.npy", 1 << 20).value();
+    EXPECT_THAT(npy.substr(0, 128), HasSubstr(f32 ? "'descr': '<c8'" : "'descr': '<c16'"));
+    EXPECT_THAT(npy.substr(0, 128), HasSubstr(f32 ? "'shape': (25, 2, 4, 6, 2, 2)" : "'shape': (25, 2, 4, 6, 3, 3)"));
+    EXPECT_EQ(npy.substr(npy.size() - expected.size()), expected);
+  }
+}
+
 TEST(Hdf5File, ScalarsAreAField) {
   for (const int components : {1, 2}) {
     const std::string directory = TestDirectory("hdf5s");
