@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/action/target.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -272,6 +273,10 @@ int64_t U1FlowPlan::table_entries() const {
 }
 
 absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
+  if (!spec.target().has_u1_wilson()) {
+    return absl::UnimplementedError(absl::StrCat("model ", spec.name(), " is of ", DescribeTarget(spec.target()),
+                                                 ", not of U(1) links: this build cannot draw from its layers"));
+  }
   const auto& shape = spec.target().lattice().shape();
   ASSIGN_OR_RETURN(Lattice lattice, Lattice::Create({shape.begin(), shape.end()}));
   if (4 * lattice.plaquettes() > kMaxTableEntries) {

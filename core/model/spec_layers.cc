@@ -245,28 +245,36 @@ absl::Status CheckScalarHeatBath(const v1::ModelSpec& spec, int position) {
   return absl::OkStatus();
 }
 
+// What the target's fields are, for messages.
+std::string FieldsText(const v1::Target& target) {
+  if (target.has_sun_wilson()) return absl::StrCat("the target has SU(", target.sun_wilson().colours(), ") links");
+  return target.has_u1_wilson() ? "the target has U(1) links" : "the target is a scalar field";
+}
+
 // Coupling layers that this message adds.
 absl::StatusOr<uint64_t> CheckLayer(const v1::ModelSpec& spec, int position, const Lattice& lattice) {
   const v1::Layer& layer = spec.layers(position);
   const v1::Target& target = spec.target();
   const std::string path = absl::StrCat("layers[", position, "]");
-  const bool links = target.has_u1_wilson();
+  const bool scalar = target.has_phi4();
   switch (layer.kind_case()) {
     case v1::Layer::kU1CouplingStack:
-      if (!links) return Bad(path, ".u1_coupling_stack transforms U(1) links; the target is a scalar field");
+      if (!target.has_u1_wilson()) {
+        return Bad(path, ".u1_coupling_stack transforms U(1) links; ", FieldsText(target));
+      }
       RETURN_IF_ERROR(CheckU1CouplingStack(layer.u1_coupling_stack(), lattice, path + ".u1_coupling_stack"));
       return layer.u1_coupling_stack().layers();
     case v1::Layer::kScalarCouplingStack:
-      if (links) return Bad(path, ".scalar_coupling_stack transforms scalars; the target has U(1) links");
+      if (!scalar) return Bad(path, ".scalar_coupling_stack transforms scalars; ", FieldsText(target));
       RETURN_IF_ERROR(CheckScalarCouplingStack(layer.scalar_coupling_stack(), target, path + ".scalar_coupling_stack"));
       return layer.scalar_coupling_stack().layers();
     case v1::Layer::kScalarContinuousFlow:
-      if (links) return Bad(path, ".scalar_continuous_flow transforms scalars; the target has U(1) links");
+      if (!scalar) return Bad(path, ".scalar_continuous_flow transforms scalars; ", FieldsText(target));
       RETURN_IF_ERROR(
           CheckScalarContinuousFlow(layer.scalar_continuous_flow(), target, path + ".scalar_continuous_flow"));
       return 1;
     case v1::Layer::kScalarHeatBath:
-      if (links) return Bad(path, ".scalar_heat_bath draws scalars; the target has U(1) links");
+      if (!scalar) return Bad(path, ".scalar_heat_bath draws scalars; ", FieldsText(target));
       RETURN_IF_ERROR(CheckScalarHeatBath(spec, position));
       return 0;
     case v1::Layer::KIND_NOT_SET:
@@ -294,7 +302,7 @@ absl::Status CheckLayers(const v1::ModelSpec& spec, const Lattice& lattice) {
 }
 
 absl::Status CheckPrior(const v1::ModelSpec& spec) {
-  const bool links = spec.target().has_u1_wilson();
+  const bool links = IsGauge(spec.target());
   const v1::Prior& prior = spec.prior();
   if (prior.has_perfect()) {
     RETURN_IF_ERROR(Annotate(CheckPerfectSampler(spec.target()), "prior.perfect"));
