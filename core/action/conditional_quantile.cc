@@ -86,11 +86,12 @@ Polynomial Interpolate(const double* value) {
 // t in [-1/2, 1/2] where the interpolating polynomial has this value; it grows from value[5] to value[6].
 double Solve(const double* value, double wanted) {
   const Polynomial p = Interpolate(value);
-  if (!(p.odd[0] > 0)) return 0;  // a flat piece, that no u leads to but by rounding
-  // The inverse series to third order, then Newton, which squares the error.
+  // The inverse series to third order, then Newton, which squares the error; where the density has a zero, halving.
   const double line = (wanted - p.even[0]) / p.odd[0], bend = p.even[1] / p.odd[0] * line;
-  double t = std::clamp(line * (1 - bend + (2 * bend * bend - p.odd[1] / p.odd[0] * line * line)), -0.5, 0.5);
-  for (int iteration = 0; iteration < 12; ++iteration) {
+  double t = line * (1 - bend + (2 * bend * bend - p.odd[1] / p.odd[0] * line * line));
+  double low = -0.5, high = 0.5;
+  if (!(t >= low && t <= high)) t = 0;
+  for (int iteration = 0; iteration < 60; ++iteration) {
     // Even and odd parts apart: shorter chains of dependent operations.
     const double s = t * t;
     double even = p.even[kHalf - 1], odd = p.odd[kHalf - 1], even_slope = 0, odd_slope = 0;
@@ -100,12 +101,14 @@ double Solve(const double* value, double wanted) {
       even = even * s + p.even[d];
       odd = odd * s + p.odd[d];
     }
-    const double slope = 2 * t * even_slope + odd + 2 * s * odd_slope;
-    if (!(slope > 0)) break;
-    const double next = std::clamp(t - (even + t * odd - wanted) / slope, -0.5, 0.5);
+    const double excess = even + t * odd - wanted, slope = 2 * t * even_slope + odd + 2 * s * odd_slope;
+    (excess > 0 ? high : low) = t;
+    double next = t - excess / slope;
+    const bool newton = next >= low && next <= high;
+    if (!newton) next = 0.5 * (low + high);
     const double step = std::abs(next - t);
     t = next;
-    if (step < 1e-8) break;
+    if (step < (newton ? 1e-8 : 1e-15)) break;
   }
   return t;
 }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/action/sun_perfect.h"
 #include "core/action/sun_wilson.h"
 #include "core/action/target.h"
 #include "core/action/u1_flux_tree.h"
@@ -14,30 +15,12 @@ namespace {
 // The tree of a larger lattice would take gigabytes.
 constexpr int64_t kMaxVolume = int64_t{1} << 22;
 
-template <class Sampler>
-class Wrapped final : public PerfectSampler {
- public:
-  explicit Wrapped(Sampler sampler) : sampler_(std::move(sampler)) {}
-  double log_z() const override { return sampler_.log_z(); }
-  void Draw(uint64_t seed, uint64_t index, double* field, std::vector<double>* work) const override {
-    sampler_.Draw(seed, index, field, work);
-  }
-
- private:
-  const Sampler sampler_;
-};
-
-template <class Sampler>
-std::unique_ptr<const PerfectSampler> Wrap(Sampler sampler) {
-  return std::make_unique<const Wrapped<Sampler>>(std::move(sampler));
-}
-
 }  // namespace
 
 absl::Status CheckPerfectSampler(const v1::Target& target) {
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
-  if (!target.has_u1_wilson()) {
-    return absl::InvalidArgumentError(absl::StrCat(DescribeTheory(target), ": only U(1) has a perfect sampler"));
+  if (!IsGauge(target)) {
+    return absl::InvalidArgumentError(absl::StrCat(DescribeTheory(target), ": perfect samplers are for gauge fields"));
   }
   if (lattice.dims() != 2) {
     return absl::InvalidArgumentError(
@@ -47,9 +30,20 @@ absl::Status CheckPerfectSampler(const v1::Target& target) {
     return absl::InvalidArgumentError(
         absl::StrCat("target.lattice has ", lattice.volume(), " sites; perfect samplers take at most ", kMaxVolume));
   }
-  if (target.u1_wilson().beta() < 0 && lattice.volume() % 2 != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("target.u1_wilson.beta is ", target.u1_wilson().beta(),
-                                                   "; on an odd number of sites, ", lattice.volume(),
+  const v1::SunWilsonAction& sun = target.sun_wilson();
+  if (sun.rectangle() != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("target.sun_wilson.rectangle is ", sun.rectangle(),
+                                                   "; perfect samplers are for the plaquette action, 0"));
+  }
+  const bool su3 = target.has_sun_wilson() && sun.colours() == 3;
+  const double beta = target.has_u1_wilson() ? target.u1_wilson().beta() : sun.beta();
+  if (su3 && !(beta >= 0 && beta <= SunPerfectSampler::kMaxBetaSu3)) {
+    return absl::InvalidArgumentError(absl::StrCat("target.sun_wilson.beta is ", beta,
+                                                   "; the perfect sampler of SU(3) takes 0..",
+                                                   SunPerfectSampler::kMaxBetaSu3));
+  }
+  if (beta < 0 && lattice.volume() % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, "; on an odd number of sites, ", lattice.volume(),
                                                    ", the perfect sampler needs beta >= 0"));
   }
   return absl::OkStatus();
@@ -58,8 +52,12 @@ absl::Status CheckPerfectSampler(const v1::Target& target) {
 absl::StatusOr<std::unique_ptr<const PerfectSampler>> MakePerfectSampler(const v1::Target& target) {
   RETURN_IF_ERROR(CheckPerfectSampler(target));
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
+  if (target.has_sun_wilson()) {
+    return SunPerfectSampler::Create(lattice, static_cast<int>(target.sun_wilson().colours()),
+                                     target.sun_wilson().beta());
+  }
   ASSIGN_OR_RETURN(U1PerfectSampler sampler, U1PerfectSampler::Create(lattice, target.u1_wilson().beta()));
-  return Wrap(std::move(sampler));
+  return std::make_unique<const U1PerfectSampler>(std::move(sampler));
 }
 
 double GaugeActionOf(const v1::Target& target, const Lattice& lattice, const double* links) {

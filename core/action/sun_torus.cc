@@ -140,6 +140,17 @@ double SunTorus::SumOfPairs(int64_t area, const Term& factor) const {
   return sum / ReducedZ();
 }
 
+std::vector<SunTorus::Coefficient> SunTorus::Coefficients() const {
+  std::vector<Coefficient> coefficients;
+  for (int shell = 0; coefficients.size() < representations_.size(); ++shell) {
+    for (int p = colours_ == 2 ? shell : 0; p <= shell; ++p) {
+      const Representation& r = representations_[coefficients.size()];
+      coefficients.push_back({p, shell - p, r.dimension, r.ratio});
+    }
+  }
+  return coefficients;
+}
+
 double SunTorus::LogZ() const { return static_cast<double>(volume_) * log_c0_ + std::log(ReducedZ()); }
 
 double SunTorus::Plaquette() const { return WilsonLoop(1); }

@@ -29,6 +29,14 @@ class SunTorus {
   // plaquettes between them: (1 / (N^2 Z)) sum_R sum_{R' in R x f} c_R^A c_R'^{V-A}.
   double PolyakovCorrelator(int64_t area) const;
 
+  // The representations that matter to the above, the trivial one first, by growing p + q; SU(2): p = n - 1, q = 0.
+  struct Coefficient {
+    int p, q;
+    double dimension;
+    double ratio;  // c_R / c_0
+  };
+  std::vector<Coefficient> Coefficients() const;
+
  private:
   struct Representation {
     double dimension = 1;

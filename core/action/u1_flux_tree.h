@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/action/conditional_quantile.h"
+#include "core/action/perfect.h"
 #include "core/lattice/lattice.h"
 
 namespace haarflow {
@@ -51,15 +52,15 @@ class U1FluxTree {
 
 // The Wilson action S = -beta sum_P cos theta_P: the flux tree's plaquettes, a random gauge and random holonomies. The
 // density of the links is exp(-S) / Z with respect to Haar measure.
-class U1PerfectSampler {
+class U1PerfectSampler final : public PerfectSampler {
  public:
   // INVALID_ARGUMENT unless the lattice has two dimensions and |beta| <= 1000; beta < 0 needs an even number of sites:
   // theta_P -> theta_P + pi then leads to -beta.
   static absl::StatusOr<U1PerfectSampler> Create(const Lattice& lattice, double beta);
 
-  double log_z() const { return log_z_; }
+  double log_z() const override { return log_z_; }
   // The configuration of this name: links[2 V], angles in [-pi, pi). `work` is scratch memory of the calling thread.
-  void Draw(uint64_t seed, uint64_t index, double* links, std::vector<double>* work) const;
+  void Draw(uint64_t seed, uint64_t index, double* links, std::vector<double>* work) const override;
   const U1FluxTree& tree() const { return tree_; }
 
  private:
