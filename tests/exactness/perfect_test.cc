@@ -316,6 +316,36 @@ TEST(FluxTree, InvertsAndHasTheDensityOfItsPlaquettes) {
   }
 }
 
+// One plaquette of a pair has von Mises' distribution exp(kappa cos(x - phi/2)), kappa = 2 beta cos(phi/2), by its
+// Fourier series.
+double VonMisesDistribution(double kappa, double mean, double x) {
+  const std::vector<double> ratio = BesselRatios(kappa);
+  double sum = (x + pi) / (2 * pi);
+  for (size_t n = 1; n < ratio.size(); ++n) {
+    const auto k = static_cast<double>(n);
+    sum += ratio[n] * (std::sin(k * (x - mean)) + std::sin(k * (pi + mean))) / (k * pi);
+  }
+  return sum;
+}
+
+TEST(FluxTree, TablesAreAccurate) {
+  for (double beta : {0.1, 1.0, 3.0, 7.0, 20.0, 300.0}) {
+    const U1FluxTree tree = *U1FluxTree::Create(*Lattice::Create({2, 2}), BesselRatios(beta));
+    std::mt19937_64 random(9);
+    std::uniform_real_distribution<double> unit(0, 1);
+    double u[3], angle[4], flux[4], worst = 0;
+    for (int trial = 0; trial < 2000; ++trial) {
+      for (double& x : u) x = unit(random);
+      tree.Angles(u, angle, flux);
+      // The second split is that of the first row, sites 0 and 1.
+      const double phi = std::remainder(angle[0] + angle[1], 2 * pi);
+      const double exact = VonMisesDistribution(2 * beta * std::cos(phi / 2), phi / 2, angle[0]);
+      worst = std::max(worst, std::abs(u[1] - exact));
+    }
+    EXPECT_LT(worst, 1e-12) << beta;
+  }
+}
+
 // Another weight than Wilson's: the heat kernel, c_n = exp(-n^2 / (2 beta)); sums of its angles are wrapped Gaussians.
 TEST(FluxTree, TakesOtherWeights) {
   std::vector<double> ratio;
