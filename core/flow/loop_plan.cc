@@ -147,14 +147,26 @@ absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, c
   return absl::OkStatus();
 }
 
-absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, int sweeps) {
-  ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
-  const v1::LoopFlow& flow = spec.layers(0).loop_flow();
+v1::Target GaussNewtonTarget(const v1::ModelSpec& spec, const v1::GaussNewton& phase) {
+  v1::Target target = spec.target();
+  if (phase.shape_size() > 0) *target.mutable_lattice()->mutable_shape() = phase.shape();
+  if (phase.beta() != 0) target.mutable_sun_wilson()->set_beta(phase.beta());
+  return target;
+}
+
+absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::Target& target, int sweeps) {
+  ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(target));
+  static const v1::LoopFlow kNone;  // the Haar measure
+  const v1::LoopFlow& flow = spec.layers_size() == 0 ? kNone : spec.layers(0).loop_flow();
   LoopFlowPlan plan{.name = "layers.0", .lattice = std::move(lattice)};
   plan.colours = static_cast<int>(spec.target().sun_wilson().colours());
   plan.sweeps = sweeps > 0 ? sweeps : static_cast<int>(flow.sweeps());
   plan.per_mask = flow.per_mask();
-  for (const auto& c : flow.classes()) plan.class_scale.push_back(std::pow(plan.colours, -c.loops_size()));
+  for (const auto& c : flow.classes()) {
+    plan.class_scale.push_back(std::pow(plan.colours, -c.loops_size()));
+    plan.is_plaquette.push_back(c.loops_size() == 1 && c.loops(0).steps_size() == 4);
+  }
+  if (plan.sweeps == 0) return plan;
   ASSIGN_OR_RETURN(const std::vector<LinkMaskSites> masks,
                    LinkMasks(plan.lattice, FamilyOf(flow, plan.lattice.dims())));
   plan.masks = static_cast<int>(masks.size());
@@ -206,6 +218,36 @@ LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan) : plan_(plan) {
            coefficients_.data(),
            {static_cast<int32_t>(plaquette_begin_.size()) - 1, plaquette_begin_.data(), plaquette_links_.data()},
            {static_cast<int32_t>(rectangle_begin_.size()) - 1, rectangle_begin_.data(), rectangle_links_.data()}};
+}
+
+std::vector<double> LoopFlowPlan::InitialValues(double beta) const {
+  // c = beta / (4 C_F) of Re tr P / N in all (arXiv:0907.5491), C_F = (N^2 - 1) / 2 N.
+  const double casimir = (colours * colours - 1.0) / (2.0 * colours);
+  std::vector<double> values(layout.size(), 0.0);
+  for (int k = 0; k < classes(); ++k) {
+    if (!is_plaquette[k]) continue;
+    for (int r = 0; r < rows(); ++r) values[r * classes() + k] = beta / (4 * casimir) / sweeps;
+    break;
+  }
+  return values;
+}
+
+std::vector<double> LoopFlowPlan::SumSweeps(absl::Span<const double> parameters, int fewer) const {
+  const int per_sweep = sweeps == 0 ? 0 : rows() / sweeps * classes(), group = sweeps / fewer;
+  std::vector<double> sum(static_cast<size_t>(fewer) * per_sweep, 0.0);
+  for (int s = 0; s < sweeps; ++s) {
+    for (int i = 0; i < per_sweep; ++i) sum[s / group * per_sweep + i] += parameters[s * per_sweep + i];
+  }
+  return sum;
+}
+
+void LoopFlowPlan::AddToSweeps(absl::Span<const double> change, int fewer, std::vector<double>* parameters) const {
+  const int per_sweep = sweeps == 0 ? 0 : rows() / sweeps * classes(), group = sweeps / fewer;
+  for (int s = 0; s < sweeps; ++s) {
+    for (int i = 0; i < per_sweep; ++i) {
+      (*parameters)[s * per_sweep + i] += change[s / group * per_sweep + i] / group;
+    }
+  }
 }
 
 void LoopFlowTables::Set(absl::Span<const double> parameters) {

@@ -41,18 +41,29 @@ struct LoopFlowPlan {
   int masks = 1;
   bool per_mask = false;
   std::vector<double> class_scale;  // N^-loops
+  std::vector<bool> is_plaquette;   // [classes]: one loop of four links
   std::vector<LinkProgram> programs;
   std::vector<LoopStepPlan> steps;  // of a sweep, masks in order
   ParameterLayout layout;
 
   int rows() const { return per_mask ? sweeps * masks : sweeps; }
   int classes() const { return static_cast<int>(class_scale.size()); }
+  // The leading-order trivialising map (arXiv:0907.5491), cut into sweeps: exact by its weights without any training.
+  std::vector<double> InitialValues(double beta) const;
+  // A flow of `fewer` sweeps stands for this one with equal numbers in groups of sweeps: its numbers are their sums,
+  // and a change of them is shared.
+  std::vector<double> SumSweeps(absl::Span<const double> parameters, int fewer) const;
+  void AddToSweeps(absl::Span<const double> change, int fewer, std::vector<double>* parameters) const;
 };
 
-// Requires a spec that ValidateSpec accepts. `sweeps`: other than the spec's; 0: the spec's.
-absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, int sweeps = 0);
+// Requires a spec that ValidateSpec accepts. On `target`'s lattice, which must have the spec's dimensions and suit the
+// masks; `sweeps`: other than the spec's, 0: the spec's.
+absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::Target& target, int sweeps = 0);
 // INVALID_ARGUMENT, beginning with `path`.
 absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, const std::string& path);
+
+// What a Gauss-Newton phase trains for: the spec's target with the phase's shape and beta.
+v1::Target GaussNewtonTarget(const v1::ModelSpec& spec, const v1::GaussNewton& phase);
 
 // Owns what view() points to. `plan` must outlive it.
 class LoopFlowTables {

@@ -40,10 +40,13 @@ struct Walk {
   std::array<int16_t, 4> start = {};
   std::vector<int> steps;
   bool conjugate = false;
+  std::vector<bool> may_be_active;  // [steps]
 };
 
-Walk Image(const v1::ClosedLoop& loop, const Symmetry& s) {
+Walk Image(const v1::ClosedLoop& loop, const Symmetry& s, bool any_step) {
   Walk walk;
+  walk.may_be_active.assign(loop.steps_size(), any_step);
+  for (uint32_t step : loop.active_steps()) walk.may_be_active[step] = true;
   for (int mu = 0; mu < loop.start_size(); ++mu) {
     walk.start[s.to[mu]] = static_cast<int16_t>(s.sign[mu] * loop.start(mu));
   }
@@ -142,6 +145,11 @@ absl::Status CheckLoopClass(const v1::LoopClass& loop_class, int dims, const std
       return absl::InvalidArgumentError(
           absl::StrCat(at, ".start has ", loop.start_size(), " numbers; none or ", dims, ", x first"));
     }
+    for (uint32_t step : loop.active_steps()) {
+      if (step < static_cast<uint32_t>(loop.steps_size())) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat(at, ".active_steps: there is no step ", step, "; 0..", loop.steps_size() - 1));
+    }
     for (int start : loop.start()) {
       if (std::abs(start) > 16) return absl::InvalidArgumentError(absl::StrCat(at, ".start is beyond +-16"));
     }
@@ -152,13 +160,17 @@ absl::Status CheckLoopClass(const v1::LoopClass& loop_class, int dims, const std
 absl::StatusOr<std::vector<LoopTerm>> LoopTermsAt(const v1::LoopClass& loop_class, int class_index,
                                                   const Lattice& lattice, int mu, int64_t site, bool real_traces,
                                                   const std::function<bool(int64_t link)>& is_active) {
+  const bool any_step = std::all_of(loop_class.loops().begin(), loop_class.loops().end(),
+                                    [](const v1::ClosedLoop& loop) { return loop.active_steps_size() == 0; });
   std::set<Product> images;
   for (const Symmetry& symmetry : Symmetries(lattice.dims())) {
     std::vector<Walk> walks;
-    for (const auto& loop : loop_class.loops()) walks.push_back(Image(loop, symmetry));
+    for (const auto& loop : loop_class.loops()) walks.push_back(Image(loop, symmetry, any_step));
     for (const Walk& through : walks) {
-      for (const RelativeStep& step : Links(through, {})) {
-        if (step.mu != mu) continue;
+      const RelativePath path = Links(through, {});
+      for (size_t k = 0; k < path.size(); ++k) {
+        const RelativeStep& step = path[k];
+        if (step.mu != mu || !through.may_be_active[k]) continue;
         Product product;
         for (const Walk& walk : walks) product.push_back({Links(walk, step.at), walk.conjugate});
         images.insert(Canonical(std::move(product), real_traces));

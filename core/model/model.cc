@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_join.h"
 #include "core/base/status.h"
+#include "core/flow/loop_plan.h"
 #include "core/flow/u1_plan.h"
 #include "core/kernel/kernels.h"
 #include "core/model/spec.h"
@@ -115,9 +116,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& 
   RETURN_IF_ERROR(ValidateSpec(spec));
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
   std::shared_ptr<Model> model(new Model(spec, std::move(lattice), kernels, device));
-  RETURN_IF_ERROR(model->is_perfect()        ? model->LoadPerfect(weights)
-                  : spec.target().has_phi4() ? model->LoadScalar(weights, steps)
-                                             : model->LoadU1(weights));
+  RETURN_IF_ERROR(model->is_perfect()              ? model->LoadPerfect(weights)
+                  : spec.target().has_phi4()       ? model->LoadScalar(weights, steps)
+                  : spec.target().has_sun_wilson() ? model->LoadLoops(weights)
+                                                   : model->LoadU1(weights));
   return std::shared_ptr<const Model>(std::move(model));
 }
 
@@ -128,6 +130,22 @@ absl::Status Model::LoadU1(const TensorMap& weights) {
   const hf_u1_flow flow = view.flow();
   void* handle = nullptr;
   RETURN_IF_ERROR(KernelError(kernels_.flow_create(&flow, device_, &handle), "loading the flow"));
+  flow_ = FlowHandle(handle, kernels_.flow_destroy);
+  return absl::OkStatus();
+}
+
+absl::Status Model::LoadLoops(const TensorMap& weights) {
+  ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec_, spec_.target()));
+  ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
+  if (weights.size() != plan.layout.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", plan.layout.blocks().size()));
+  }
+  parameters_ = plan.layout.size();
+  LoopFlowTables tables(plan);
+  tables.Set(values_);
+  void* handle = nullptr;
+  RETURN_IF_ERROR(KernelError(kernels_.loop_flow_create(&tables.view(), device_, &handle), "loading the flow"));
   flow_ = FlowHandle(handle, kernels_.flow_destroy);
   return absl::OkStatus();
 }

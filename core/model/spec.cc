@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "core/action/perfect.h"
 #include "core/base/status.h"
+#include "core/flow/loop_plan.h"
 #include "core/model/spec_check.h"
 
 namespace haarflow {
@@ -76,6 +77,7 @@ absl::Status CheckSchedule(const v1::TrainingPhase& phase, const std::string& pa
 absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path) {
   RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".steps"), phase.steps(), 1, kMaxSteps));
   RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".batch"), phase.batch(), 1, kMaxBatch));
+  if (phase.has_gauss_newton()) return absl::OkStatus();  // CheckGaussNewton
   RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".learning_rate"), phase.learning_rate(), phase.learning_rate() > 0,
                               "finite and positive"));
   RETURN_IF_ERROR(CheckSchedule(phase, path));
@@ -108,6 +110,35 @@ absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path)
                     " (the phase's steps)");
 }
 
+// `phase` has passed CheckPhase.
+absl::Status CheckGaussNewton(const v1::ModelSpec& spec, const v1::TrainingPhase& phase, const std::string& path) {
+  const bool loops = spec.layers_size() > 0 && spec.layers(0).has_loop_flow();
+  if (phase.has_gauss_newton() != loops) {
+    return loops ? Bad(path, ".gauss_newton is missing; loop flows are trained by Gauss-Newton steps")
+                 : Bad(path, ".gauss_newton is for loop flows");
+  }
+  if (!loops) return absl::OkStatus();
+  v1::TrainingPhase rest = phase;
+  rest.clear_steps();
+  rest.clear_batch();
+  rest.clear_gauss_newton();
+  if (rest.ByteSizeLong() != 0) return Bad(path, " sets more than steps, batch and gauss_newton");
+  const v1::GaussNewton& g = phase.gauss_newton();
+  RETURN_IF_ERROR(
+      CheckFinite(path + ".gauss_newton.damping", g.damping(), g.damping() >= 0, "finite and not negative"));
+  const uint32_t sweeps = spec.layers(0).loop_flow().sweeps();
+  if (g.sweeps() != 0 && sweeps % g.sweeps() != 0) {
+    return Bad(path, ".gauss_newton.sweeps is ", g.sweeps(), ", which does not divide the flow's ", sweeps);
+  }
+  v1::Target target = GaussNewtonTarget(spec, g);
+  RETURN_IF_ERROR(Annotate(ValidateTarget(target), path + ".gauss_newton"));
+  if (target.lattice().shape_size() != spec.target().lattice().shape_size()) {
+    return Bad(path, ".gauss_newton.shape has ", g.shape_size(), " extents; the target's lattice has ",
+               spec.target().lattice().shape_size());
+  }
+  return Annotate(CheckLoopFlow(spec.layers(0).loop_flow(), target, "loop_flow"), path + ".gauss_newton");
+}
+
 absl::Status CheckTraining(const v1::ModelSpec& spec) {
   const v1::TrainingPlan& plan = spec.training();
   const bool scalar = spec.target().has_phi4(), conditional = spec.conditioning_size() > 0;
@@ -117,6 +148,7 @@ absl::Status CheckTraining(const v1::ModelSpec& spec) {
   RETURN_IF_ERROR(CheckCount("training.phases", plan.phases_size(), 0, kMaxPhases));
   for (int i = 0; i < plan.phases_size(); ++i) {
     RETURN_IF_ERROR(CheckPhase(plan.phases(i), At("training", "phases", i)));
+    RETURN_IF_ERROR(CheckGaussNewton(spec, plan.phases(i), At("training", "phases", i)));
     if (!scalar && (plan.phases(i).kinetic_penalty() != 0 || plan.phases(i).forward_weight() != 0)) {
       return Bad(At("training", "phases", i), ": kinetic_penalty and forward_weight are for scalar fields");
     }

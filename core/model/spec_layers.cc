@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/action/perfect.h"
+#include "core/flow/loop_plan.h"
 #include "core/model/spec.h"
 #include "core/model/spec_check.h"
 
@@ -277,11 +278,16 @@ absl::StatusOr<uint64_t> CheckLayer(const v1::ModelSpec& spec, int position, con
       if (!scalar) return Bad(path, ".scalar_heat_bath draws scalars; ", FieldsText(target));
       RETURN_IF_ERROR(CheckScalarHeatBath(spec, position));
       return 0;
+    case v1::Layer::kLoopFlow:
+      if (!target.has_sun_wilson()) return Bad(path, ".loop_flow transforms SU(N) links; ", FieldsText(target));
+      if (spec.layers_size() != 1) return Bad(path, ".loop_flow must be the only layer");
+      RETURN_IF_ERROR(CheckLoopFlow(layer.loop_flow(), target, path + ".loop_flow"));
+      return layer.loop_flow().sweeps();
     case v1::Layer::KIND_NOT_SET:
       break;
   }
   return Bad(path,
-             ".kind is not set; use u1_coupling_stack, scalar_coupling_stack, scalar_continuous_flow or "
+             ".kind is not set; use u1_coupling_stack, loop_flow, scalar_coupling_stack, scalar_continuous_flow or "
              "scalar_heat_bath");
 }
 

@@ -9,76 +9,110 @@
 #include "core/base/status.h"
 #include "core/mcmc/phi4_cluster.h"
 #include "core/mcmc/phi4_hmc.h"
+#include "core/mcmc/sun_heat_bath.h"
+#include "core/mcmc/sun_hmc.h"
 
 namespace haarflow {
 namespace {
 
-constexpr int kMaxChains = 512;
-constexpr int kThermalisation = 300;  // updates from a random start
-constexpr int kSpacing = 15;          // updates between fields of one chain
+constexpr int kTile = 16;  // chains of one piece of work
+
+// How many chains, and how many updates of one: from a random start, and between its fields.
+struct Schedule {
+  int max_chains, thermalisation, spacing;
+};
+constexpr Schedule kScalar = {512, 300, 15};
+// A heat-bath sweep with two over-relaxation sweeps, or a trajectory of length 2: plaquettes forget in one to five of
+// them at the couplings that flows reach, and an update costs more.
+constexpr Schedule kLinks = {128, 100, 8};
+constexpr double kTrajectoryLength = 2;
 
 // Sixteen chains of one of the samplers.
 class Chains {
  public:
-  static absl::StatusOr<Chains> Create(TargetSampler kind, const Lattice& lattice, const Phi4Couplings& couplings,
-                                       uint64_t seed, int64_t tile) {
+  static absl::StatusOr<Chains> Create(TargetSampler kind, const v1::Target& target, uint64_t seed, int64_t tile) {
+    ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
     Chains chains;
-    if (kind == TargetSampler::kHmc) {
+    const uint64_t first = static_cast<uint64_t>(tile) * kTile;
+    // Chains of one seed differ by their number; tiles by their seed, where each tunes its own step.
+    const auto block = NoiseBlock(seed, NoisePurpose::kSeed, static_cast<uint64_t>(tile), 1);
+    const uint64_t own_seed = uint64_t{block[1]} << 32 | block[0];
+    if (target.has_sun_wilson()) {
+      const SunCouplings couplings = SunCouplingsOf(target.sun_wilson());
+      if (kind == TargetSampler::kHmc || couplings.rectangle != 0) {
+        const int steps = 8;
+        const SunHmcOptions options = {
+            .chains = kTile, .seed = own_seed, .steps = steps, .step_size = kTrajectoryLength / steps};
+        ASSIGN_OR_RETURN(chains.sun_hmc_, SunHmc::Create(lattice, couplings, options));
+        // The first trajectories lose much energy: steps are tuned in equilibrium.
+        for (int i = 0; i < kLinks.thermalisation; ++i) chains.sun_hmc_->Trajectory();
+        RETURN_IF_ERROR(chains.sun_hmc_->Tune(0.8));
+      } else {
+        const SunHeatBathOptions options = {.chains = kTile, .first_chain = first, .seed = seed};
+        ASSIGN_OR_RETURN(chains.heat_bath_, SunHeatBath::Create(lattice, couplings, options));
+      }
+    } else if (kind == TargetSampler::kHmc) {
       Phi4HmcOptions options;
-      // Chains of one seed differ by their number; tiles by their seed.
-      const auto block = NoiseBlock(seed, NoisePurpose::kSeed, static_cast<uint64_t>(tile), 1);
-      options.seed = uint64_t{block[1]} << 32 | block[0];
-      ASSIGN_OR_RETURN(chains.hmc_, Phi4Hmc::Create(lattice, couplings, options));
+      options.seed = own_seed;
+      ASSIGN_OR_RETURN(chains.hmc_, Phi4Hmc::Create(lattice, Phi4CouplingsOf(target.phi4(), lattice.dims()), options));
       RETURN_IF_ERROR(chains.hmc_->Tune(0.8));
     } else {
       Phi4ClusterOptions options;
-      options.chains = kernel::kTile;
-      options.first_chain = static_cast<uint64_t>(tile) * kernel::kTile;
+      options.chains = kTile;
+      options.first_chain = first;
       options.seed = seed;
-      ASSIGN_OR_RETURN(chains.cluster_, Phi4Cluster::Create(lattice, couplings, options));
+      ASSIGN_OR_RETURN(chains.cluster_,
+                       Phi4Cluster::Create(lattice, Phi4CouplingsOf(target.phi4(), lattice.dims()), options));
     }
-    chains.Update(kThermalisation);
     return chains;
   }
   void Update(int times) {
     for (int i = 0; i < times; ++i) {
       if (cluster_.has_value()) cluster_->Sweep();
       if (hmc_.has_value()) hmc_->Trajectory();
+      if (heat_bath_.has_value()) heat_bath_->Sweep();
+      if (sun_hmc_.has_value()) sun_hmc_->Trajectory();
     }
   }
-  std::vector<double> Field(int chain) const { return hmc_.has_value() ? hmc_->Field(chain) : cluster_->Field(chain); }
+  std::vector<double> Field(int chain) const {
+    if (cluster_.has_value()) return cluster_->Field(chain);
+    if (hmc_.has_value()) return hmc_->Field(chain);
+    return heat_bath_.has_value() ? heat_bath_->Field(chain) : sun_hmc_->Field(chain);
+  }
 
  private:
   std::optional<Phi4Cluster> cluster_;
   std::optional<Phi4Hmc> hmc_;
+  std::optional<SunHeatBath> heat_bath_;
+  std::optional<SunHmc> sun_hmc_;
 };
 
 }  // namespace
 
 absl::StatusOr<TargetSamples> DrawTargetSamples(const v1::Target& target, int64_t n, uint64_t seed, int threads,
                                                 TargetSampler sampler) {
-  if (!target.has_phi4()) {
+  if (!target.has_phi4() && !target.has_sun_wilson()) {
     return absl::InvalidArgumentError(absl::StrCat(DescribeTarget(target), ": no sampler of the target is built in"));
   }
-  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
-  const Phi4Couplings couplings = Phi4CouplingsOf(target.phi4(), lattice.dims());
-  const int64_t tiles = std::clamp<int64_t>((n + 15) / 16, 1, kMaxChains / kernel::kTile);
-  const int64_t rounds = std::max<int64_t>(1, (n + tiles * kernel::kTile - 1) / (tiles * kernel::kTile));
+  const Schedule& schedule = target.has_phi4() ? kScalar : kLinks;
+  const int64_t tiles = std::clamp<int64_t>((n + kTile - 1) / kTile, 1, schedule.max_chains / kTile);
+  const int64_t rounds = std::max<int64_t>(1, (n + tiles * kTile - 1) / (tiles * kTile));
   const int64_t size = FieldSize(target);
   TargetSamples samples;
-  samples.n = rounds * tiles * kernel::kTile;
+  samples.n = rounds * tiles * kTile;
   samples.field.resize(samples.n * size);
   std::vector<absl::Status> status(threads);
   // Each thread takes whole tiles of chains.
   const auto work = [&](int t) {
     for (int64_t tile = t; tile < tiles && status[t].ok(); tile += threads) {
-      auto chains = Chains::Create(sampler, lattice, couplings, seed, tile);
+      auto chains = Chains::Create(sampler, target, seed, tile);
       status[t] = chains.status();
       if (!chains.ok()) return;
+      chains->Update(schedule.thermalisation);
       for (int64_t round = 0; round < rounds; ++round) {
-        chains->Update(kSpacing);
-        for (int chain = 0; chain < kernel::kTile; ++chain) {
-          const int64_t at = (round * tiles + tile) * kernel::kTile + chain;
+        chains->Update(schedule.spacing);
+        for (int chain = 0; chain < kTile; ++chain) {
+          const int64_t at = (round * tiles + tile) * kTile + chain;
           const std::vector<double> field = chains->Field(chain);
           std::copy(field.begin(), field.end(), samples.field.begin() + at * size);
         }

@@ -1,5 +1,5 @@
-// Fields of a scalar target from Markov chains: what forward KL trains on, and what a flow is judged by from the
-// other side.
+// Fields of a target from Markov chains, scalars and SU(N) links: what forward KL trains on, and what a flow is judged
+// by from the other side.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,8 @@ struct TargetSamples {
   std::vector<double> field;  // [n][field], nearly independent: many chains, some updates between fields of one
 };
 
+// kCluster: the best there is. Scalars: cluster updates; SU(N) links: heat bath and over-relaxation, HMC with
+// rectangles.
 enum class TargetSampler { kCluster, kHmc };
 
 // About `n` fields (a multiple of 16), the same for the same seed whatever the number of threads. INVALID_ARGUMENT for

@@ -63,6 +63,47 @@ class ScalarTrainable final : public TrainableFlow {
   const ScalarFlowPlan plan_;
 };
 
+class LoopTrainable final : public TrainableFlow {
+ public:
+  LoopTrainable(v1::ModelSpec spec, LoopFlowPlan plan) : spec_(std::move(spec)), plan_(std::move(plan)) {}
+  const ParameterLayout& layout() const override { return plan_.layout; }
+  std::vector<double> InitialValues(uint64_t /*seed*/) const override {
+    return plan_.InitialValues(spec_.target().sun_wilson().beta());
+  }
+  // From fewer sweeps, or as many; numbers move with beta.
+  absl::StatusOr<std::vector<double>> StartFrom(const StartingPoint& start) const override {
+    if (!start.spec.target().has_sun_wilson() || start.spec.layers_size() != 1 || spec_.layers_size() != 1) {
+      return absl::InvalidArgumentError("training.start_from: that model is no loop flow");
+    }
+    const v1::LoopFlow &from = start.spec.layers(0).loop_flow(), &to = spec_.layers(0).loop_flow();
+    const auto text = [](const v1::LoopFlow& flow) {
+      v1::LoopFlow classes = flow;
+      classes.clear_sweeps();
+      return classes.SerializeAsString();
+    };
+    if (start.spec.target().sun_wilson().colours() != spec_.target().sun_wilson().colours() || text(from) != text(to)) {
+      return absl::InvalidArgumentError("training.start_from: that model has other colours, classes or masks");
+    }
+    if (to.sweeps() % from.sweeps() != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("training.start_from: that model has ", from.sweeps(),
+                                                     " sweeps, which do not divide ", to.sweeps()));
+    }
+    ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(start.spec, start.spec.target()));
+    ASSIGN_OR_RETURN(std::vector<double> numbers, TakeWeights(plan.layout, start.weights));
+    const double beta = start.spec.target().sun_wilson().beta();
+    for (double& number : numbers) number *= beta == 0 ? 1 : spec_.target().sun_wilson().beta() / beta;
+    std::vector<double> parameters(plan_.layout.size(), 0.0);
+    plan_.AddToSweeps(numbers, static_cast<int>(from.sweeps()), &parameters);
+    return parameters;
+  }
+  absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int /*threads*/) const override { return nullptr; }
+  const LoopFlowPlan* loop_plan() const override { return &plan_; }
+
+ private:
+  const v1::ModelSpec spec_;
+  const LoopFlowPlan plan_;
+};
+
 }  // namespace
 
 TensorMap TrainableFlow::Weights(absl::Span<const double> parameters, int32_t steps) const {
@@ -82,6 +123,10 @@ absl::StatusOr<std::unique_ptr<TrainableFlow>> MakeTrainableFlow(const v1::Model
   if (spec.target().has_phi4()) {
     ASSIGN_OR_RETURN(ScalarFlowPlan plan, PlanScalarFlow(spec));
     return std::make_unique<ScalarTrainable>(std::move(plan));
+  }
+  if (spec.target().has_sun_wilson()) {
+    ASSIGN_OR_RETURN(LoopFlowPlan plan, PlanLoopFlow(spec, spec.target()));
+    return std::make_unique<LoopTrainable>(spec, std::move(plan));
   }
   ASSIGN_OR_RETURN(U1FlowPlan plan, PlanU1Flow(spec));
   return std::make_unique<U1Trainable>(std::move(plan));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/flow/loop_plan.h"
 #include "core/flow/parameters.h"
 #include "core/model/safetensors.h"
 #include "core/train/gradient.h"
@@ -31,6 +32,8 @@ class TrainableFlow {
   virtual absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const = 0;
   // Whether log q comes from integration, with a number of steps that is served (tensor "steps").
   virtual bool is_integrated() const { return false; }
+  // Not null: trained by Gauss-Newton steps on the variance of log w.
+  virtual const LoopFlowPlan* loop_plan() const { return nullptr; }
   // The weights as they are stored and served; `steps`: of integrated flows.
   TensorMap Weights(absl::Span<const double> parameters, int32_t steps) const;
 };

@@ -28,6 +28,7 @@ double SecondsSince(SteadyClock::time_point start) {
 constexpr uint64_t kMaxStateBytes = uint64_t{8} << 30;
 constexpr uint64_t kGuardWindow = 100;  // steps
 constexpr uint64_t kMaxWildSteps = 10;
+constexpr double kLeastDamping = 1e-4;  // of Gauss-Newton steps
 constexpr uint64_t kIntegrationCheckSteps = 500;
 constexpr int32_t kDefaultIntegrationSteps = 8;
 // Fields of the target that forward KL draws its batches from, and the most numbers they may hold.
@@ -92,7 +93,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const std::string& spec
   std::unique_ptr<Trainer> trainer(new Trainer(std::move(spec), std::move(flow), options));
   trainer->spec_digest_ = Sha256Of(spec_text).Hex();
   trainer->gradient_source_ = std::move(gradient);
-  if (trainer->gradient_source_ == nullptr) {
+  if (trainer->gradient_source_ == nullptr && trainer->flow_->loop_plan() == nullptr) {
     ASSIGN_OR_RETURN(trainer->gradient_source_, trainer->flow_->MakeGradient(options.threads));
   }
   if (start != nullptr) {
@@ -148,7 +149,33 @@ absl::Status Trainer::Run() {
   return SaveState();
 }
 
+absl::Status Trainer::GaussNewton(const v1::TrainingPhase& phase, uint64_t step_in_phase) {
+  const LoopFlowPlan& plan = *flow_->loop_plan();
+  const v1::GaussNewton& settings = phase.gauss_newton();
+  const v1::Target target = GaussNewtonTarget(spec_, settings);
+  const int sweeps = settings.sweeps() == 0 ? plan.sweeps : static_cast<int>(settings.sweeps());
+  if (log_weights_of_ != &phase) {
+    ASSIGN_OR_RETURN(LoopFlowPlan of_phase, PlanLoopFlow(spec_, target, sweeps));
+    log_weights_ = MakeLoopLogWeights(std::move(of_phase), options_.threads);
+    log_weights_of_ = &phase;
+  }
+  if (step_in_phase == 0 && settings.damping() > 0) damping_ = settings.damping();
+  const std::vector<double> before = plan.SumSweeps(parameters_, sweeps);
+  std::vector<double> numbers = before;
+  ASSIGN_OR_RETURN(const GaussNewtonResult result,
+                   GaussNewtonStep(log_weights_.get(), spec_.training().seed(), next_index_, phase.batch(),
+                                   ActionNumbers(target), kLeastDamping, &damping_, &numbers));
+  next_index_ += phase.batch();
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] -= before[i];
+  plan.AddToSweeps(numbers, sweeps, &parameters_);
+  average_ = parameters_;
+  progress_.loss = -result.mean;
+  progress_.ess = result.ess;
+  return absl::OkStatus();
+}
+
 absl::Status Trainer::Step(const v1::TrainingPhase& phase, uint64_t step_in_phase) {
+  if (phase.has_gauss_newton()) return GaussNewton(phase, step_in_phase);
   TrainingBatch batch;
   batch.seed = spec_.training().seed();
   batch.first_index = next_index_;
@@ -337,9 +364,9 @@ absl::Status Trainer::SaveState() const {
   tensors["counters"] =
       Doubles({static_cast<double>(step_), static_cast<double>(next_index_), static_cast<double>(adam_.steps), seconds_,
                first_variance_, window_loss_, window_variance_, static_cast<double>(window_samples_),
-               static_cast<double>(window_steps_), progress_.ess, static_cast<double>(wild_steps_)});
+               static_cast<double>(window_steps_), progress_.ess, static_cast<double>(wild_steps_), damping_});
   return WriteFileAtomically(
-      options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-2"}}));
+      options_.state_file, WriteSafetensors(tensors, {{"spec_sha256", spec_digest_}, {"format", "training-state-3"}}));
 }
 
 absl::Status Trainer::LoadState() {
@@ -349,7 +376,7 @@ absl::Status Trainer::LoadState() {
   RETURN_IF_ERROR(bytes.status());
   StringMap metadata;
   ASSIGN_OR_RETURN(const TensorMap tensors, ReadSafetensors(*bytes, &metadata));
-  if (metadata["format"] != "training-state-2" || metadata["spec_sha256"] != spec_digest_) {
+  if (metadata["format"] != "training-state-3" || metadata["spec_sha256"] != spec_digest_) {
     return absl::FailedPreconditionError(absl::StrCat(
         options_.state_file, " is the state of another spec; remove it, or train with the spec that it belongs to"));
   }
@@ -361,7 +388,7 @@ absl::Status Trainer::LoadState() {
   if (const auto chains = tensors.find("chains"); chains != tensors.end()) {
     ASSIGN_OR_RETURN(chains_, chains->second.ToDoubles());
   }
-  ASSIGN_OR_RETURN(const std::vector<double> counters, TakeDoubles(tensors, "counters", 11));
+  ASSIGN_OR_RETURN(const std::vector<double> counters, TakeDoubles(tensors, "counters", 12));
   step_ = static_cast<uint64_t>(counters[0]);
   next_index_ = static_cast<uint64_t>(counters[1]);
   adam_.steps = static_cast<int64_t>(counters[2]);
@@ -373,6 +400,7 @@ absl::Status Trainer::LoadState() {
   window_steps_ = static_cast<uint64_t>(counters[8]);
   progress_.ess = counters[9];
   wild_steps_ = static_cast<uint64_t>(counters[10]);
+  damping_ = counters[11];
   return absl::OkStatus();
 }
 

@@ -15,6 +15,7 @@
 #include "core/model/safetensors.h"
 #include "core/train/adam.h"
 #include "core/train/gradient.h"
+#include "core/train/log_weight.h"
 #include "core/train/target_samples.h"
 #include "core/train/trainable_flow.h"
 
@@ -68,6 +69,7 @@ class Trainer {
  private:
   Trainer(v1::ModelSpec spec, std::unique_ptr<TrainableFlow> flow, TrainerOptions options);
   absl::Status Step(const v1::TrainingPhase& phase, uint64_t step_in_phase);
+  absl::Status GaussNewton(const v1::TrainingPhase& phase, uint64_t step_in_phase);
   absl::Status AddForwardGradient(const v1::TrainingPhase& phase, TrainingBatch batch, const BatchResult& drawn,
                                   std::vector<double>* gradient);
   void UpdateChains(const BatchResult& drawn, const BatchResult& states, uint64_t first_index);
@@ -100,6 +102,10 @@ class Trainer {
   uint64_t window_samples_ = 0;
   uint64_t window_steps_ = 0;
   uint64_t wild_steps_ = 0;  // in a row
+  // Of Gauss-Newton phases: log w and its derivatives on the lattice and with the sweeps of the phase.
+  double damping_ = 0.01;
+  std::unique_ptr<LogWeightSource> log_weights_;
+  const v1::TrainingPhase* log_weights_of_ = nullptr;
 };
 
 }  // namespace haarflow

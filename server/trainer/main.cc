@@ -192,6 +192,20 @@ absl::Status Evaluate(const std::string& reference, const std::string& directory
 absl::Status Check(const std::string& spec_file) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(spec_file, kMaxSpecBytes));
   ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
+  if (spec.target().has_sun_wilson()) {
+    ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec, spec.target()));
+    int64_t products = 0, updates = 0;  // by the links' own loops apart
+    for (const LoopStepPlan& step : plan.steps) {
+      updates += static_cast<int64_t>(step.links.size());
+      products += static_cast<int64_t>(step.links.size()) * plan.programs[step.program].products();
+    }
+    absl::PrintF(
+        "%s: %s\n%d sweeps of %d masks, %d classes, %d parameters; a draw updates %d links with %.1f matrix products "
+        "each\n",
+        spec.name(), DescribeTarget(spec.target()), plan.sweeps, plan.masks, plan.classes(), plan.layout.size(),
+        updates * plan.sweeps, updates == 0 ? 0.0 : static_cast<double>(products) / static_cast<double>(updates));
+    return absl::OkStatus();
+  }
   if (spec.target().has_phi4()) {
     ASSIGN_OR_RETURN(const ScalarFlowPlan plan, PlanScalarFlow(spec));
     absl::PrintF("%s: %s\n%d layers, %d parameters\n", spec.name(), DescribeTarget(spec.target()), plan.layers.size(),

@@ -102,7 +102,7 @@ class Flow {
        const char* instruction_set = kernel::BestInstructionSet())
       : kernels_(*kernel::LoopKernelsFor(instruction_set)) {
     spec_ = Parse(spec_text);
-    plan_ = std::make_unique<LoopFlowPlan>(*PlanLoopFlow(spec_));
+    plan_ = std::make_unique<LoopFlowPlan>(*PlanLoopFlow(spec_, spec_.target()));
     tables_ = std::make_unique<LoopFlowTables>(*plan_);
     n_ = plan_->colours;
     numbers_ = n_ == 2 ? 4 : 18;

@@ -1,0 +1,222 @@
+#include "core/train/log_weight.h"
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status.h"
+#include "core/exact/weights.h"
+#include "core/kernel/cpu/isa.h"
+#include "core/kernel/cpu/loop_isa.h"
+#include "core/kernel/tiles.h"
+
+namespace haarflow {
+namespace {
+
+using kernel::kMatrixLanes;
+constexpr uint32_t kTrainingPurpose = 5;  // NoisePurpose::kTraining
+
+// One thread's memory.
+class LoopScratch {
+ public:
+  explicit LoopScratch(const LoopFlowPlan& plan) {
+    const int64_t matrix = (plan.colours == 2 ? 4 : 18) * kMatrixLanes;
+    int64_t matrices = 1, scalars = 0, loops = 0, active = 0;
+    for (const LinkProgram& p : plan.programs) {
+      matrices = std::max(matrices, static_cast<int64_t>(p.slot.size()));
+      scalars = std::max(scalars, int64_t{p.scalars});
+      loops = std::max(loops, static_cast<int64_t>(p.loops.size()));
+    }
+    for (const LoopStepPlan& s : plan.steps) active += static_cast<int64_t>(s.links.size());
+    work.forward = {Take(plan.lattice.links() * matrix), Take(matrices * matrix), Take(scalars * 2 * kMatrixLanes),
+                    Take((4 + loops) * matrix)};
+    work.snapshots = Take(active * plan.sweeps * matrix);
+    work.cotangent = Take(plan.lattice.links() * matrix);
+    work.matrix_cotangent = Take(matrices * matrix);
+    work.scalar_cotangent = Take(scalars * 2 * kMatrixLanes);
+    work.gradient = Take(plan.layout.size() * kMatrixLanes);
+    work.tape = Take(kernel::kTapeBytes / static_cast<int64_t>(sizeof(double)));
+  }
+  kernel::LoopTrainWorkspace work{};
+
+ private:
+  double* Take(int64_t n) {
+    buffers_.push_back(kernel::Allocate<double>(n));
+    return buffers_.back().get();
+  }
+  std::vector<kernel::Buffer<double>> buffers_;
+};
+
+class LoopLogWeights final : public LogWeightSource {
+ public:
+  LoopLogWeights(LoopFlowPlan plan, int threads)
+      : plan_(std::move(plan)), tables_(plan_), kernels_(*kernel::LoopKernelsFor(kernel::BestInstructionSet())) {
+    for (int t = 0; t < threads; ++t) scratch_.push_back(std::make_unique<LoopScratch>(plan_));
+  }
+  int64_t parameters() const override { return plan_.layout.size(); }
+
+  absl::Status Evaluate(absl::Span<const double> parameters, uint64_t seed, uint64_t first_index, int64_t n,
+                        const std::array<double, 3>& action, bool with_jacobian, LogWeights* out) override {
+    tables_.Set(parameters);
+    out->log_weight.assign(n, 0);
+    out->jacobian.assign(with_jacobian ? n * plan_.layout.size() : 0, 0);
+    const auto threads = static_cast<int64_t>(scratch_.size());
+    std::vector<double> smallest(threads, 1.0);
+    const auto work = [&](int64_t t) {
+      for (int64_t first = t * kMatrixLanes; first < n; first += threads * kMatrixLanes) {
+        smallest[t] =
+            std::min(smallest[t], Tile(scratch_[t]->work, seed, first_index, first, action, with_jacobian, out));
+      }
+    };
+    std::vector<std::thread> running;
+    for (int64_t t = 1; t < threads; ++t) running.emplace_back(work, t);
+    work(0);
+    for (auto& thread : running) thread.join();
+    out->smallest_determinant = *std::min_element(smallest.begin(), smallest.end());
+    return absl::OkStatus();
+  }
+
+ private:
+  double Tile(const kernel::LoopTrainWorkspace& work, uint64_t seed, uint64_t first_index, int64_t first,
+              const std::array<double, 3>& action, bool with_jacobian, LogWeights* out) const {
+    uint64_t seeds[kMatrixLanes], index[kMatrixLanes];
+    for (int i = 0; i < kMatrixLanes; ++i) {
+      seeds[i] = seed;
+      index[i] = first_index + static_cast<uint64_t>(first + i);
+    }
+    double log_det[kMatrixLanes], s[kMatrixLanes], smallest[kMatrixLanes];
+    const hf_loop_flow& flow = tables_.view();
+    if (with_jacobian) {
+      kernels_.train_tile(flow, action.data(), seeds, index, work, log_det, s, smallest);
+    } else {
+      kernels_.haar_tile(flow, kTrainingPurpose, seeds, index, work.forward.links);
+      kernels_.map_tile(flow, work.forward, log_det, smallest);
+      kernels_.action_tile(flow, action.data(), work.forward.links, work.forward.product, s);
+    }
+    const int64_t p = plan_.layout.size();
+    for (int i = 0; i < kMatrixLanes; ++i) {
+      out->log_weight[first + i] = log_det[i] - s[i];
+      if (!with_jacobian) continue;
+      for (int64_t k = 0; k < p; ++k) {
+        out->jacobian[(first + i) * p + k] =
+            plan_.class_scale[k % plan_.classes()] * work.gradient[k * kMatrixLanes + i];
+      }
+    }
+    return *std::min_element(smallest, smallest + kMatrixLanes);
+  }
+
+  const LoopFlowPlan plan_;
+  LoopFlowTables tables_;
+  const kernel::LoopKernels& kernels_;
+  std::vector<std::unique_ptr<LoopScratch>> scratch_;
+};
+
+struct Moments {
+  double mean = 0;
+  double variance = 0;
+  bool finite = true;
+};
+Moments MomentsOf(const std::vector<double>& x) {
+  Moments m;
+  for (double v : x) {
+    m.finite = m.finite && std::isfinite(v);
+    m.mean += v / static_cast<double>(x.size());
+  }
+  for (double v : x) m.variance += (v - m.mean) * (v - m.mean) / static_cast<double>(x.size());
+  return m;
+}
+
+// Solves A x = b for a positive definite A [n][n], of which the lower triangle is overwritten. False when it is not.
+bool SolveCholesky(std::vector<double>* a, std::vector<double>* b) {
+  const auto n = static_cast<int64_t>(b->size());
+  double* m = a->data();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j <= i; ++j) {
+      double sum = m[i * n + j];
+      for (int64_t k = 0; k < j; ++k) sum -= m[i * n + k] * m[j * n + k];
+      if (i == j) {
+        if (!(sum > 0)) return false;
+        m[i * n + i] = std::sqrt(sum);
+      } else {
+        m[i * n + j] = sum / m[j * n + j];
+      }
+    }
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t k = 0; k < i; ++k) (*b)[i] -= m[i * n + k] * (*b)[k];
+    (*b)[i] /= m[i * n + i];
+  }
+  for (int64_t i = n - 1; i >= 0; --i) {
+    for (int64_t k = i + 1; k < n; ++k) (*b)[i] -= m[k * n + i] * (*b)[k];
+    (*b)[i] /= m[i * n + i];
+  }
+  return true;
+}
+
+}  // namespace
+
+std::unique_ptr<LogWeightSource> MakeLoopLogWeights(LoopFlowPlan plan, int threads) {
+  return std::make_unique<LoopLogWeights>(std::move(plan), threads);
+}
+
+absl::StatusOr<GaussNewtonResult> GaussNewtonStep(LogWeightSource* source, uint64_t seed, uint64_t first_index,
+                                                  int64_t n, const std::array<double, 3>& action, double least_damping,
+                                                  double* damping, std::vector<double>* parameters) {
+  constexpr int kTries = 6;
+  LogWeights at;
+  RETURN_IF_ERROR(source->Evaluate(*parameters, seed, first_index, n, action, true, &at));
+  const Moments before = MomentsOf(at.log_weight);
+  if (!before.finite) {
+    return absl::AbortedError(
+        absl::StrCat("a log w is not finite (smallest determinant of a link ", at.smallest_determinant,
+                     "): the map folds; use more sweeps, a smaller beta to begin with, or a larger damping"));
+  }
+  const int64_t p = source->parameters();
+  std::vector<double> mean(p, 0.0), covariance(p * p, 0.0), slope(p, 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t k = 0; k < p; ++k) mean[k] += at.jacobian[i * p + k] / static_cast<double>(n);
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    double* row = at.jacobian.data() + i * p;
+    const double r = at.log_weight[i] - before.mean;
+    for (int64_t k = 0; k < p; ++k) row[k] -= mean[k];
+    for (int64_t k = 0; k < p; ++k) {
+      slope[k] -= row[k] * r / static_cast<double>(n);
+      const double scaled = row[k] / static_cast<double>(n);
+      for (int64_t l = 0; l <= k; ++l) covariance[k * p + l] += scaled * row[l];
+    }
+  }
+  GaussNewtonResult result;
+  result.mean = before.mean;
+  result.variance = result.variance_after = before.variance;
+  result.smallest_determinant = at.smallest_determinant;
+  WeightStatistics weights;
+  for (double w : at.log_weight) weights.Add(w);
+  result.ess = weights.Ess();
+  double largest = 0;
+  for (int64_t k = 0; k < p; ++k) largest = std::max(largest, covariance[k * p + k]);
+  for (int attempt = 0; attempt < kTries && !result.taken; ++attempt) {
+    std::vector<double> matrix = covariance, step = slope;
+    for (int64_t k = 0; k < p; ++k) matrix[k * p + k] += *damping * covariance[k * p + k] + 1e-12 * largest;
+    if (SolveCholesky(&matrix, &step)) {
+      std::vector<double> moved = *parameters;
+      for (int64_t k = 0; k < p; ++k) moved[k] += step[k];
+      LogWeights there;
+      RETURN_IF_ERROR(source->Evaluate(moved, seed, first_index, n, action, false, &there));
+      const Moments after = MomentsOf(there.log_weight);
+      if (after.finite && after.variance < before.variance) {
+        *parameters = std::move(moved);
+        result.taken = true;
+        result.variance_after = after.variance;
+        *damping = std::max(least_damping, 0.5 * *damping);
+        break;
+      }
+    }
+    *damping *= 4;
+  }
+  return result;
+}
+
+}  // namespace haarflow

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Writes the specs of the bundled loop flows beside this file."""
+import pathlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+PLAQUETTE = "[1, 2, -1, -2]"
+RECTANGLE = "[1, 1, 2, -1, -1, -2]"
+TWISTED = "[2, -1, -2, 1, 2, 1, -2, -1]"  # a plaquette and the adjoint of its right neighbour, from their common corner
+
+
+def loop(steps, start=None, conjugate=False, active=None):
+    return ("loops { steps: " + steps + (f" start: {start}" if start else "") + (" conjugate: true" if conjugate else "")
+            + (f" active_steps: {active}" if active else "") + " }")
+
+
+def plaquette(start=None, conjugate=False, active=None):
+    return loop(PLAQUETTE, start, conjugate, active)
+
+
+def with_neighbour(name, first, roles, real):
+    """`first` and the plaquette right of the origin, or its conjugate; a number of its own for each place of the active link."""
+    for conjugate in (False, True):
+        for role, (on_first, on_neighbour) in roles.items():
+            yield (f"{name}{'*' if conjugate else ''} {role}",
+                   [loop(first[0], first[1], False, on_first), plaquette("[1, 0]", conjugate, on_neighbour)], real and not conjugate)
+
+
+CORNER = "[1, 1, 2, -1, 2, -1, -2, -2]"
+STRIP = "[1, 1, 1, 2, -1, -1, -1, -2]"
+# Name, loops, and whether SU(2), where traces are real and tr AB^+ = tr A tr B - tr AB, needs it too. A plaquette's steps: 0 bottom, 1
+# right, 2 top, 3 left.
+CLASSES_2D = [
+    ("plaquette", [plaquette()], True),
+    ("square", [plaquette(), plaquette()], True),
+    ("modulus", [plaquette(), plaquette(None, True)], False),
+    ("cube", [plaquette()] * 3, True),
+    ("modulus cube", [plaquette(), plaquette(), plaquette(None, True)], False),
+    ("rectangle side", [loop(RECTANGLE, active="[0, 1, 3, 4]")], True),
+    ("rectangle end", [loop(RECTANGLE, active="[2, 5]")], True),
+    ("corner middle", [loop(CORNER, active="[0, 7]")], True),
+    ("corner arm", [loop(CORNER, active="[1, 6]")], True),
+    ("corner end", [loop(CORNER, active="[2, 5]")], True),
+    ("corner inside", [loop(CORNER, active="[3, 4]")], True),
+    ("strip middle", [loop(STRIP, active="[1, 5]")], True),
+    ("strip side", [loop(STRIP, active="[0, 2, 4, 6]")], True),
+    ("strip end", [loop(STRIP, active="[3, 7]")], True),
+    ("twisted side", [loop(TWISTED, active="[1, 3, 5, 7]")], False),
+    ("twisted end", [loop(TWISTED, active="[2, 6]")], False),
+    *with_neighbour("neighbours", (PLAQUETTE, None), {"side": ("[0, 2]", None), "end": ("[3]", None), "between": ("[1]", None)}, True),
+    *with_neighbour("rectangle plaquette", (RECTANGLE, None),
+                    {"side": ("[0, 4]", None), "end": ("[5]", None), "shared side": ("[1, 3]", None), "shared end": ("[2]", None),
+                     "between": (None, "[3]")}, True),
+    *with_neighbour("twisted plaquette", (TWISTED, "[1, 0]"),
+                    {"side": ("[1, 3]", None), "end": ("[2]", None), "shared side": ("[5, 7]", None), "shared end": ("[6]", None)}, False),
+]
+
+
+def classes(colours, table):
+    return "".join(f'    classes {{ name: "{name}" {" ".join(loops)} }}\n' for name, loops, real in table if colours == 3 or real)
+
+
+def gauss_newton(steps, batch, shape, beta=0, sweeps=0, damping=0):
+    text = f"steps: {steps} batch: {batch} gauss_newton {{ shape: {shape}"
+    if beta:
+        text += f" beta: {beta:g}"
+    if sweeps:
+        text += f" sweeps: {sweeps}"
+    if damping:
+        text += f" damping: {damping:g}"
+    return f"  phases {{ {text} }} }}\n"
+
+
+def spec(name, colours, shape, beta, sweeps, table, phases, start="", more=""):
+    return f'''name: "{name}"
+spec_version: 1
+target {{ lattice {{ {" ".join(f"shape: {x}" for x in shape)} }} sun_wilson {{ colours: {colours} beta: {beta:g} }} }}
+prior {{ uniform {{}} }}
+layers {{
+  loop_flow {{
+    sweeps: {sweeps}{more}
+{classes(colours, table)}  }}
+}}
+training {{
+  seed: 1
+  evaluation_samples: 16384
+{f'  start_from: "{start}"' + chr(10) if start else ""}{phases}}}
+'''
+
+
+def curriculum(beta, sweeps, batch, shape="[4, 4]"):
+    """beta in five stages at a quarter of the sweeps, then doubled twice."""
+    phases = "".join(gauss_newton(1, batch, shape, round(beta * f, 4), sweeps // 4) for f in (0.4, 0.55, 0.7, 0.85))
+    phases += gauss_newton(4, batch, shape, 0, sweeps // 4)
+    phases += gauss_newton(5, batch, shape, 0, sweeps // 2, 0.01)
+    return phases + gauss_newton(4, batch, shape, damping=0.01) + gauss_newton(4, 2 * batch, shape)
+
+
+def main():
+    for colours, betas in ((2, (1.8, 2.2, 2.7)), (3, (4, 5, 6))):
+        for beta in betas:
+            name = f"su{colours}-l16-b{beta:g}"
+            text = spec(name, colours, [16, 16], beta, 8, CLASSES_2D, curriculum(beta, 8, 2048))
+            (HERE / f"{name}.txtpb").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
