@@ -78,20 +78,24 @@ void SunHmc::Trajectory() {
   ++trajectory_;
 }
 
-// The law of U1Hmc::Tune: acceptance = erfc(sqrt(v / 8)) with v growing like step_size^4.
+// The law of U1Hmc::Tune, acceptance = erfc(sqrt(v / 8)) with v growing like step_size^4, between bounds: steps are few
+// integers, beyond the largest of which acceptance falls much faster.
 absl::Status SunHmc::Tune(double target, int rounds, int trajectories) {
   if (!(target > 0 && target < 1)) {
     return absl::InvalidArgumentError(absl::StrCat("HMC: target acceptance is ", target, "; it lies between 0 and 1"));
   }
   const double length = options_.steps * options_.step_size;
+  constexpr double kMaxSteps = 10000;
+  double too_few = 0;
   for (int round = 0; round < rounds; ++round) {
     ResetCounters();
     for (int i = 0; i < trajectories; ++i) Trajectory();
+    if (acceptance() < target) too_few = std::max<double>(too_few, options_.steps);
     // 0 and 1 would ask for factors of 0 and infinity.
     const double seen = std::clamp(acceptance(), 0.001, 0.999);
     const double factor = std::clamp(std::sqrt(InverseErfc(target) / InverseErfc(seen)), 0.5, 2.0);
-    constexpr double kMaxSteps = 10000;
-    const double steps = std::clamp(std::round(length / (options_.step_size * factor)), 1.0, kMaxSteps);
+    const double steps =
+        std::clamp(std::round(length / (options_.step_size * factor)), std::min(too_few + 1, kMaxSteps), kMaxSteps);
     options_.steps = static_cast<int>(steps);
     options_.step_size = length / steps;
   }
