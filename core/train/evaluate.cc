@@ -149,10 +149,11 @@ struct IntegrationError {
 constexpr uint64_t kIntegrationSamples = 2048;
 
 absl::StatusOr<IntegrationError> CompareSteps(const Model& coarse, const Model& fine, const v1::Target& target,
-                                              uint64_t seed, int threads, WeightStatistics* of_coarse = nullptr,
+                                              uint64_t samples, uint64_t seed, int threads,
+                                              WeightStatistics* of_coarse = nullptr,
                                               WeightStatistics* of_fine = nullptr) {
-  ASSIGN_OR_RETURN(const auto a, DrawLogWeights(coarse, target, kIntegrationSamples, seed, threads));
-  ASSIGN_OR_RETURN(const auto b, DrawLogWeights(fine, target, kIntegrationSamples, seed, threads));
+  ASSIGN_OR_RETURN(const auto a, DrawLogWeights(coarse, target, samples, seed, threads));
+  ASSIGN_OR_RETURN(const auto b, DrawLogWeights(fine, target, samples, seed, threads));
   IntegrationError error;
   double square = 0;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -168,16 +169,17 @@ absl::StatusOr<IntegrationError> CompareSteps(const Model& coarse, const Model& 
 
 // The error of the density at the steps that are served, by doubling them; of conditional models at every point that
 // the card lists, in the card's own lines the largest.
-absl::Status EvaluateIntegration(const v1::ModelSpec& spec, const TensorMap& weights, const Model& model, uint64_t seed,
-                                 int threads, v1::ModelCard* card) {
+absl::Status EvaluateIntegration(const v1::ModelSpec& spec, const TensorMap& weights, const Model& model,
+                                 uint64_t samples, uint64_t seed, int threads, v1::ModelCard* card) {
   ASSIGN_OR_RETURN(const auto fine, Model::Create(spec, weights, CpuKernels(), 0, 2 * model.steps()));
   WeightStatistics at_steps, at_double;
   ASSIGN_OR_RETURN(IntegrationError worst,
-                   CompareSteps(model, *fine, spec.target(), seed, threads, &at_steps, &at_double));
+                   CompareSteps(model, *fine, spec.target(), samples, seed, threads, &at_steps, &at_double));
   card->set_log_z_at_steps(at_steps.LogZ());
   card->set_log_z_at_double_steps(at_double.LogZ());
   for (v1::ConditionalQuality& quality : *card->mutable_conditional()) {
-    ASSIGN_OR_RETURN(const IntegrationError error, CompareSteps(model, *fine, quality.target(), seed, threads));
+    ASSIGN_OR_RETURN(const IntegrationError error,
+                     CompareSteps(model, *fine, quality.target(), samples, seed, threads));
     quality.set_log_q_error_mean(error.mean);
     quality.set_log_q_error_sigma(error.sigma);
     if (std::abs(error.mean) > std::abs(worst.mean)) worst.mean = error.mean;
@@ -252,7 +254,10 @@ absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const Ten
   if (reason.empty()) reason = judged;
   card.set_unreliable_reason(reason);
   if (spec.conditioning_size() > 0) RETURN_IF_ERROR(EvaluateConditional(*model, samples, seed, threads, &card));
-  if (model->steps() > 0) RETURN_IF_ERROR(EvaluateIntegration(spec, weights, *model, seed + 2, threads, &card));
+  if (model->steps() > 0) {
+    RETURN_IF_ERROR(
+        EvaluateIntegration(spec, weights, *model, std::min(samples, kIntegrationSamples), seed + 2, threads, &card));
+  }
   return card;
 }
 
@@ -268,7 +273,8 @@ absl::StatusOr<int32_t> CertifiedSteps(const v1::ModelSpec& spec, const TensorMa
     ASSIGN_OR_RETURN(const auto fine, Model::Create(spec, weights, CpuKernels(), 0, 2 * steps));
     bool good = true;
     for (size_t t = 0; t < targets.size() && good; ++t) {
-      ASSIGN_OR_RETURN(const IntegrationError error, CompareSteps(*coarse, *fine, targets[t], seed, threads));
+      ASSIGN_OR_RETURN(const IntegrationError error,
+                       CompareSteps(*coarse, *fine, targets[t], kIntegrationSamples, seed, threads));
       good = error.certified();
     }
     if (good) return steps;

@@ -33,7 +33,7 @@ class Bundled : public ::testing::TestWithParam<Expected> {
   }
   // Fewer where a proposal is dear.
   int64_t Samples(int64_t usual, int64_t full) const {
-    return std::max<int64_t>(256, testing::Length(usual, full) * 64 / FieldSize(stored_.spec.target()));
+    return std::max<int64_t>(192, testing::Length(usual / 4, full) * 64 / FieldSize(stored_.spec.target()));
   }
   const StoredModel stored_;
 };
