@@ -48,6 +48,8 @@ say "haarflow sample u1-l16-b2 -n 10000 -o out/u1-l16-b2.h5"
 "$haarflow" sample u1-l16-b2 -n 10000 -o "$out/u1-l16-b2.h5" --seed 1 --observables plaquette,charge_squared,wilson_loop_2x2 --force
 say "haarflow logz u1-l16-b2"
 "$haarflow" logz u1-l16-b2 -n 65536 --seed 2
+say "haarflow thermo phi4-l8-tutorial"
+"$haarflow" thermo phi4-l8-tutorial -n 16384 --seed 3
 
 say "Stopping the server"
 stop_server

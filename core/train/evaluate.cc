@@ -80,7 +80,9 @@ std::string OddReason(const std::vector<double>& log_weight, const std::vector<d
 // What fields of the target say; returns a reason not to rely on the model, or an empty string.
 absl::StatusOr<std::string> JudgeFromTarget(const Model& model, uint64_t samples, uint64_t seed, int threads,
                                             v1::ModelCard* card) {
-  const int64_t wanted = static_cast<int64_t>(std::min<uint64_t>(samples, 8192));
+  // The inverse of a loop flow is an iteration.
+  const uint64_t most = model.spec().target().has_phi4() ? 8192 : 1024;
+  const int64_t wanted = static_cast<int64_t>(std::min<uint64_t>(samples, most));
   ASSIGN_OR_RETURN(const TargetSamples fields, DrawTargetSamples(model.target(), wanted, seed + 1, threads));
   const uint64_t n = static_cast<uint64_t>(fields.n);
   const int64_t size = model.field_size();
@@ -149,10 +151,11 @@ struct IntegrationError {
 constexpr uint64_t kIntegrationSamples = 2048;
 
 absl::StatusOr<IntegrationError> CompareSteps(const Model& coarse, const Model& fine, const v1::Target& target,
-                                              uint64_t seed, int threads, WeightStatistics* of_coarse = nullptr,
+                                              uint64_t samples, uint64_t seed, int threads,
+                                              WeightStatistics* of_coarse = nullptr,
                                               WeightStatistics* of_fine = nullptr) {
-  ASSIGN_OR_RETURN(const auto a, DrawLogWeights(coarse, target, kIntegrationSamples, seed, threads));
-  ASSIGN_OR_RETURN(const auto b, DrawLogWeights(fine, target, kIntegrationSamples, seed, threads));
+  ASSIGN_OR_RETURN(const auto a, DrawLogWeights(coarse, target, samples, seed, threads));
+  ASSIGN_OR_RETURN(const auto b, DrawLogWeights(fine, target, samples, seed, threads));
   IntegrationError error;
   double square = 0;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -168,16 +171,17 @@ absl::StatusOr<IntegrationError> CompareSteps(const Model& coarse, const Model& 
 
 // The error of the density at the steps that are served, by doubling them; of conditional models at every point that
 // the card lists, in the card's own lines the largest.
-absl::Status EvaluateIntegration(const v1::ModelSpec& spec, const TensorMap& weights, const Model& model, uint64_t seed,
-                                 int threads, v1::ModelCard* card) {
+absl::Status EvaluateIntegration(const v1::ModelSpec& spec, const TensorMap& weights, const Model& model,
+                                 uint64_t samples, uint64_t seed, int threads, v1::ModelCard* card) {
   ASSIGN_OR_RETURN(const auto fine, Model::Create(spec, weights, CpuKernels(), 0, 2 * model.steps()));
   WeightStatistics at_steps, at_double;
   ASSIGN_OR_RETURN(IntegrationError worst,
-                   CompareSteps(model, *fine, spec.target(), seed, threads, &at_steps, &at_double));
+                   CompareSteps(model, *fine, spec.target(), samples, seed, threads, &at_steps, &at_double));
   card->set_log_z_at_steps(at_steps.LogZ());
   card->set_log_z_at_double_steps(at_double.LogZ());
   for (v1::ConditionalQuality& quality : *card->mutable_conditional()) {
-    ASSIGN_OR_RETURN(const IntegrationError error, CompareSteps(model, *fine, quality.target(), seed, threads));
+    ASSIGN_OR_RETURN(const IntegrationError error,
+                     CompareSteps(model, *fine, quality.target(), samples, seed, threads));
     quality.set_log_q_error_mean(error.mean);
     quality.set_log_q_error_sigma(error.sigma);
     if (std::abs(error.mean) > std::abs(worst.mean)) worst.mean = error.mean;
@@ -219,6 +223,7 @@ absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const Ten
                                             uint64_t seed, int threads) {
   ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));
   const bool scalar = spec.target().has_phi4();
+  const bool loops = spec.layers_size() > 0 && spec.layers(0).has_loop_flow();
   std::vector<double> log_weight(samples), odd(scalar ? samples : 0);
   const int64_t volume = model->lattice().volume();
   RETURN_IF_ERROR(
@@ -246,13 +251,16 @@ absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const Ten
   card.set_code_version(HAARFLOW_VERSION);
   card.set_device(model->numerics_class());
   card.set_steps(static_cast<uint32_t>(model->steps()));
-  if (!scalar) return card;
-  std::string reason = OddReason(log_weight, odd);
+  if (!scalar && !loops) return card;
+  std::string reason = scalar ? OddReason(log_weight, odd) : std::string();
   ASSIGN_OR_RETURN(const std::string judged, JudgeFromTarget(*model, samples, seed, threads, &card));
   if (reason.empty()) reason = judged;
   card.set_unreliable_reason(reason);
   if (spec.conditioning_size() > 0) RETURN_IF_ERROR(EvaluateConditional(*model, samples, seed, threads, &card));
-  if (model->steps() > 0) RETURN_IF_ERROR(EvaluateIntegration(spec, weights, *model, seed + 2, threads, &card));
+  if (model->steps() > 0) {
+    RETURN_IF_ERROR(
+        EvaluateIntegration(spec, weights, *model, std::min(samples, kIntegrationSamples), seed + 2, threads, &card));
+  }
   return card;
 }
 
@@ -268,7 +276,8 @@ absl::StatusOr<int32_t> CertifiedSteps(const v1::ModelSpec& spec, const TensorMa
     ASSIGN_OR_RETURN(const auto fine, Model::Create(spec, weights, CpuKernels(), 0, 2 * steps));
     bool good = true;
     for (size_t t = 0; t < targets.size() && good; ++t) {
-      ASSIGN_OR_RETURN(const IntegrationError error, CompareSteps(*coarse, *fine, targets[t], seed, threads));
+      ASSIGN_OR_RETURN(const IntegrationError error,
+                       CompareSteps(*coarse, *fine, targets[t], kIntegrationSamples, seed, threads));
       good = error.certified();
     }
     if (good) return steps;

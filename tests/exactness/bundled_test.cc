@@ -34,7 +34,7 @@ class Bundled : public ::testing::TestWithParam<Expected> {
   }
   // Fewer where a proposal is dear.
   int64_t Samples(int64_t usual, int64_t full) const {
-    return std::max<int64_t>(256, testing::Length(usual, full) * 64 / FieldSize(stored_.spec.target()));
+    return std::max<int64_t>(192, testing::Length(usual / 4, full) * 64 / FieldSize(stored_.spec.target()));
   }
   const StoredModel stored_;
 };
@@ -48,7 +48,10 @@ TEST_P(Bundled, KeepsWhatItsCardSays) {
   const auto fresh = *EvaluateModel(stored_.spec, stored_.weights, Samples(16384, 1 << 20), 4242, 1);
   EXPECT_LT(std::abs(fresh.quality().ess() - card.quality().ess()),
             4.5 * Sigma(fresh.quality().ess_error(), card.quality().ess_error()) + kRounding);
-  EXPECT_LT(std::abs(fresh.quality().acceptance() - card.quality().acceptance()), 0.03);
+  // Acceptances of a chain are correlated a little.
+  const double acceptance = card.quality().acceptance(), n = static_cast<double>(fresh.quality().samples());
+  EXPECT_LE(std::abs(fresh.quality().acceptance() - acceptance),
+            4.5 * std::sqrt(2 * acceptance * (1 - acceptance) / n) + kRounding);
   EXPECT_LT(std::abs(fresh.log_z() - card.log_z()), 4.5 * Sigma(fresh.log_z_error(), card.log_z_error()) + kRounding);
   if (const auto exact = Exact(); exact.has_value()) {
     EXPECT_LT(std::abs(fresh.log_z() - *exact), 4 * fresh.log_z_error() + kRounding);
