@@ -9,6 +9,7 @@
 #include "core/base/noise.h"
 #include "core/kernel/cpu/isa.h"
 #include "core/kernel/cpu/loop_isa.h"
+#include "core/mcmc/gauge_staples.h"
 
 namespace haarflow {
 namespace {
@@ -21,32 +22,6 @@ std::array<uint64_t, kSunTile> Chains(uint64_t first) {
   std::array<uint64_t, kSunTile> index;
   for (int c = 0; c < kSunTile; ++c) index[c] = first + static_cast<uint64_t>(c);
   return index;
-}
-
-// The staples of every link in the loops of one size: for each place of the link in a loop, the loop's other links from
-// there on, the loop reversed where the link is traversed backwards.
-std::vector<int32_t> Staples(const Lattice& lattice, const std::vector<std::pair<int, int>>& sizes) {
-  std::vector<std::vector<int32_t>> staples(lattice.links());
-  for (int mu = 0; mu < lattice.dims(); ++mu) {
-    for (int nu = mu + 1; nu < lattice.dims(); ++nu) {
-      for (const auto& [width, height] : sizes) {
-        for (int64_t site = 0; site < lattice.volume(); ++site) {
-          const Path loop = Rectangle(lattice, site, mu, nu, width, height);
-          const size_t n = loop.size();
-          for (size_t i = 0; i < n; ++i) {
-            const int sign = loop[i].sign;
-            for (size_t k = 1; k < n; ++k) {
-              const PathStep& step = loop[(sign > 0 ? i + k : i + n - k) % n];
-              staples[loop[i].link].push_back(static_cast<int32_t>(2 * step.link + (step.sign != sign ? 1 : 0)));
-            }
-          }
-        }
-      }
-    }
-  }
-  std::vector<int32_t> all;
-  for (const auto& s : staples) all.insert(all.end(), s.begin(), s.end());
-  return all;
 }
 
 }  // namespace
@@ -83,8 +58,8 @@ SunTile::SunTile(const Lattice& lattice, const SunCouplings& couplings, const st
       couplings_(couplings),
       instruction_set_(instruction_set),
       kernels_(kernel::GaugeKernelsFor(instruction_set.c_str())),
-      plaquette_staples_(Staples(lattice, {{1, 1}})) {
-  if (couplings.rectangle != 0) rectangle_staples_ = Staples(lattice, {{2, 1}, {1, 2}});
+      plaquette_staples_(StapleTable(lattice, {{1, 1}})) {
+  if (couplings.rectangle != 0) rectangle_staples_ = StapleTable(lattice, {{2, 1}, {1, 2}});
 }
 
 kernel::GaugeAction SunTile::Gauge() const {

@@ -1,2 +1,3 @@
 haarflow_test(sun_tile_test SOURCES sun_tile_test.cc DEPS haarflow_mcmc haarflow_group haarflow_reference LABELS exactness)
 haarflow_test(sun_mcmc_test SOURCES sun_mcmc_test.cc DEPS haarflow_train LABELS exactness TIMEOUT 1800)
+haarflow_test(u1_heat_bath_test SOURCES u1_heat_bath_test.cc DEPS haarflow_mcmc haarflow_observable haarflow_reference LABELS exactness)

@@ -1,5 +1,6 @@
-// What one instruction set's translation unit offers to Markov chains of SU(N) links: work on tiles of 8 chains, one
-// per lane. A matrix is `numbers` rows of 8 doubles (core/kernel/cpu/sun.inc): 4 of SU(2), 18 of SU(3).
+// What one instruction set's translation unit offers to Markov chains of U(1) and SU(N) links: work on tiles of 8
+// chains, one per lane. A matrix is `numbers` rows of 8 doubles (core/kernel/cpu/sun.inc): 4 of SU(2), 18 of SU(3); 2
+// of U(1), cosine and sine.
 #pragma once
 
 #include <stdint.h>
@@ -18,7 +19,7 @@ struct GaugeStaples {
 
 // S = -sum over kinds of weight x sum over loops of Re tr(loop).
 struct GaugeAction {
-  int32_t colours;  // 2 or 3
+  int32_t colours;  // 1 to 3; 1 is U(1), with action, heat_bath, over_relax and reunitarise of plaquettes
   int32_t links;
   GaugeStaples kind[2];  // plaquettes, rectangles
 };
