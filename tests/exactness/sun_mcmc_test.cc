@@ -203,7 +203,7 @@ TEST(SunEnsembles, FourDimensionsAgreeWithIndependentValues) {
                 {5.7, 0.5597835, 1.086e-4, 0.341273, 1.524e-4}};
   for (const auto& p : points) {
     const v1::Target target = TargetOf({4, 4, 4, 4}, 3, p.beta);
-    const auto heat_bath = Averages(FromHeatBath(target, {"plaquette", "rectangle"}, Length(250, 10000)));
+    const auto heat_bath = Averages(FromHeatBath(target, {"plaquette", "rectangle"}, Length(160, 10000)));
     pulls.Add("heat bath " + Describe(target) + " plaquette", heat_bath[0], p.plaquette, p.plaquette_error);
     pulls.Add("heat bath " + Describe(target) + " rectangle", heat_bath[1], p.rectangle, p.rectangle_error);
   }
