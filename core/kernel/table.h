@@ -211,6 +211,7 @@ typedef struct hf_kernels {
 
   int32_t (*flow_create)(const hf_u1_flow* flow, int32_t device, void** handle);
   int32_t (*scalar_flow_create)(const hf_scalar_flow* flow, int32_t device, void** handle);
+  /* Null where a module has no kernels for them. */
   int32_t (*loop_flow_create)(const hf_loop_flow* flow, int32_t device, void** handle);
   void (*flow_destroy)(void* handle);
 

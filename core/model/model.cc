@@ -115,7 +115,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& 
                                                            const hf_kernels& kernels, int device, int32_t steps) {
   RETURN_IF_ERROR(ValidateSpec(spec));
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
-  std::shared_ptr<Model> model(new Model(spec, std::move(lattice), kernels, device));
+  // Loop flows run on the CPU where the module has no kernels for them.
+  const bool elsewhere = spec.target().has_sun_wilson() && kernels.loop_flow_create == nullptr;
+  std::shared_ptr<Model> model(
+      new Model(spec, std::move(lattice), elsewhere ? CpuKernels() : kernels, elsewhere ? 0 : device));
   RETURN_IF_ERROR(model->is_perfect()              ? model->LoadPerfect(weights)
                   : spec.target().has_phi4()       ? model->LoadScalar(weights, steps)
                   : spec.target().has_sun_wilson() ? model->LoadLoops(weights)

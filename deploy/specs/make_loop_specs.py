@@ -55,6 +55,37 @@ CLASSES_2D = [
                     {"side": ("[1, 3]", None), "end": ("[2]", None), "shared side": ("[5, 7]", None), "shared end": ("[6]", None)}, False),
 ]
 
+CHAIR = "[2, 1, -2, 3, -1, -3]"  # plaquettes of two planes without their common edge
+TWISTED_CHAIR = "[1, 2, -1, -2, 1, 3, -1, -3]"
+BELOW = "[1, -2, -1, 2]"
+ACROSS = "[1, 3, -1, -3]"
+
+
+def both(name, make, real=True):
+    """A class and the one with its second loop conjugated, which real traces do not need."""
+    return [(name, make(False), real), (name + "*", make(True), False)]
+
+
+# Four dimensions, after the table of what each class brings at strong coupling: all that one more order needs but the squared staple.
+CLASSES_4D = [
+    ("plaquette", [plaquette()], True),
+    *both("square", lambda c: [plaquette(), plaquette(None, c)]),
+    *both("opposite", lambda c: [plaquette(active="[0]"), loop(BELOW, None, c)]),
+    *both("perpendicular", lambda c: [plaquette(active="[0]"), loop(ACROSS, None, c)]),
+    ("rectangle side", [loop(RECTANGLE, active="[0, 1, 3, 4]")], True),
+    ("rectangle end", [loop(RECTANGLE, active="[2, 5]")], True),
+    ("chair end", [loop(CHAIR, active="[1, 4]")], True),
+    ("chair side", [loop(CHAIR, active="[0, 2, 3, 5]")], True),
+    ("twisted side", [loop(TWISTED, active="[1, 3, 5, 7]")], False),
+    ("twisted end", [loop(TWISTED, active="[2, 6]")], False),
+    ("twisted chair side", [loop(TWISTED_CHAIR, active="[1, 3, 5, 7]")], False),
+    ("twisted chair end", [loop(TWISTED_CHAIR, active="[2, 6]")], False),
+    *both("neighbours side", lambda c: [plaquette(active="[0, 2]"), plaquette("[1, 0, 0, 0]", c)]),
+    *both("neighbours end", lambda c: [plaquette(active="[3]"), plaquette("[1, 0, 0, 0]", c)]),
+    *both("chair neighbours side", lambda c: [plaquette(active="[0, 2]"), loop("[2, 3, -2, -3]", "[1, 0, 0, 0]", c)]),
+    *both("chair neighbours end", lambda c: [plaquette(active="[3]"), loop("[2, 3, -2, -3]", "[1, 0, 0, 0]", c)]),
+]
+
 
 def classes(colours, table):
     return "".join(f'    classes {{ name: "{name}" {" ".join(loops)} }}\n' for name, loops, real in table if colours == 3 or real)
@@ -102,6 +133,14 @@ def main():
             name = f"su{colours}-l16-b{beta:g}"
             text = spec(name, colours, [16, 16], beta, 8, CLASSES_2D, curriculum(beta, 8, 2048))
             (HERE / f"{name}.txtpb").write_text(text)
+    four = [4, 4, 4, 4]
+    text = spec("su3-4x4x4x4-b1", 3, four, 1, 2, CLASSES_4D, gauss_newton(4, 512, four, damping=0.01) + gauss_newton(3, 1024, four))
+    (HERE / "su3-4x4x4x4-b1.txtpb").write_text(text)
+    text = spec("su3-4x4x4x4-b2", 3, four, 2, 2, CLASSES_4D,
+                gauss_newton(1, 512, four, 1.5, damping=0.01) + gauss_newton(3, 512, four) + gauss_newton(2, 1024, four), "su3-4x4x4x4-b1")
+    (HERE / "su3-4x4x4x4-b2.txtpb").write_text(text)
+    text = spec("su3-8x8x8x8-b1", 3, [8, 8, 8, 8], 1, 2, CLASSES_4D, "", "su3-4x4x4x4-b1")
+    (HERE / "su3-8x8x8x8-b1.txtpb").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+haarflow_test(gauge_exactness_test SOURCES gauge_exactness_test.cc DEPS haarflow_rpc haarflow_client haarflow_observable LABELS service
+  TIMEOUT 1800)
+if(TARGET gauge_exactness_test)
+  target_compile_definitions(gauge_exactness_test PRIVATE HAARFLOW_MODELS="${CMAKE_SOURCE_DIR}/deploy/models")
+endif()
