@@ -44,9 +44,10 @@ void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std:
   command->add_option("--seed", draw->seed, "64 bits; drawn by the server when not given, and reported");
   command->add_option("--first-index", draw->first_index, "First proposal of the seed to look at");
   command
-      ->add_option("--set", line->settings,
-                   "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
-                   "lambda, kappa, ...); may be repeated")
+      ->add_option(
+          "--set", line->settings,
+          "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
+          "lambda, kappa, ...); may be repeated")
       ->allow_extra_args(false);
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }

@@ -149,7 +149,8 @@ enum {
   HF_MATRIX_TRACE = 3,     /* scalar out = tr a */
   HF_MATRIX_ADD_TRACE = 4, /* matrix out += coefficient x scalar b x a */
 };
-/* A matrix operand is 2 i + (1 for its adjoint): input i for i < inputs, else matrix i - inputs. A scalar operand is 2 s
+/* A matrix operand is 2 i + (1 for its adjoint): input i for i < inputs, else matrix i - inputs. A scalar operand is 2
+ * s
  * + (1 for its conjugate). A coefficient is a column of the flow's coefficients, or -1 for 1. */
 typedef struct hf_matrix_op {
   int32_t code, out, a, b, coefficient;
@@ -162,8 +163,9 @@ typedef struct hf_loop_monomial {
 } hf_loop_monomial;
 typedef struct hf_link_program {
   int32_t inputs;
-  int32_t matrices;    /* each is written by one MULTIPLY, or one CLEAR and ADDs, and only then read */
-  const int32_t* slot; /* [matrices]: matrices with the same slot are never needed at once; for passes without derivatives */
+  int32_t matrices; /* each is written by one MULTIPLY, or one CLEAR and ADDs, and only then read */
+  const int32_t*
+      slot; /* [matrices]: matrices with the same slot are never needed at once; for passes without derivatives */
   int32_t scalars;
   int32_t ops;
   const hf_matrix_op* op;
@@ -200,7 +202,8 @@ typedef struct hf_loop_flow {
 
 /* The action's numbers, as flow_draw and flow_density take them. U(1): { beta }, S = -beta sum over plaquettes
  * cos(theta_P). Scalars: { hop, quadratic, quartic }, S = sum_x [ -hop sum_mu phi_x phi_{x+mu} + quadratic phi_x^2 +
- * quartic phi_x^4 ]. SU(N): { beta, c }, S = -(beta/N) [ (1 - 8 c) sum over plaquettes + c sum over rectangles ] Re tr. */
+ * quartic phi_x^4 ]. SU(N): { beta, c }, S = -(beta/N) [ (1 - 8 c) sum over plaquettes + c sum over rectangles ] Re tr.
+ */
 
 typedef struct hf_kernels {
   uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
