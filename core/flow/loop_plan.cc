@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint32_t kMaxSweeps = 64;
 constexpr int kMaxClasses = 64;
+constexpr int64_t kMaxVolume = int64_t{1} << 20;
 
 v1::LinkMaskFamily FamilyOf(const v1::LoopFlow& flow, int dims) {
   if (flow.masks() != v1::LINK_MASK_FAMILY_UNSPECIFIED) return flow.masks();
@@ -24,44 +25,25 @@ int64_t CoordinateOf(const Lattice& lattice, int64_t site, int mu) {
   return lattice.Coordinate(site, lattice.AxisOf(mu));
 }
 
-// The mask seen from one of its sites: displacements, each coordinate in [0, extent), sorted.
-std::vector<int64_t> SeenFrom(const Lattice& lattice, const std::vector<int64_t>& sites, int64_t origin) {
-  std::vector<int64_t> seen;
-  for (int64_t site : sites) {
-    for (int mu = 0; mu < lattice.dims(); ++mu) site = lattice.Shift(site, mu, -CoordinateOf(lattice, origin, mu));
-    seen.push_back(site);
+// The program of a mask's links, all of which see it alike.
+absl::StatusOr<LinkProgram> ProgramOf(const v1::LoopFlow& flow, const LoopFlowPlan& plan, const LinkMaskSites& mask) {
+  std::vector<bool> active(plan.lattice.links(), false);
+  for (int64_t site : mask.sites) active[plan.lattice.Link(mask.mu, site)] = true;
+  std::vector<LoopTerm> terms;
+  for (int k = 0; k < flow.classes_size(); ++k) {
+    ASSIGN_OR_RETURN(std::vector<LoopTerm> of_class,
+                     LoopTermsAt(flow.classes(k), k, plan.lattice, mask.mu, mask.sites.front(), plan.colours == 2,
+                                 [&](int64_t link) { return active[link]; }));
+    std::move(of_class.begin(), of_class.end(), std::back_inserter(terms));
   }
-  std::sort(seen.begin(), seen.end());
-  return seen;
+  return CompileLinkProgram(terms);
 }
 
-// Programs by direction and by what the mask looks like from the link.
-class ProgramCache {
- public:
-  ProgramCache(const v1::LoopFlow& flow, LoopFlowPlan* plan) : flow_(flow), plan_(plan) {}
-
-  absl::StatusOr<int32_t> ProgramOf(const LinkMaskSites& mask, int64_t site) {
-    const auto key = std::make_pair(mask.mu, SeenFrom(plan_->lattice, mask.sites, site));
-    if (const auto it = known_.find(key); it != known_.end()) return it->second;
-    std::vector<bool> active(plan_->lattice.links(), false);
-    for (int64_t s : mask.sites) active[plan_->lattice.Link(mask.mu, s)] = true;
-    std::vector<LoopTerm> terms;
-    for (int k = 0; k < flow_.classes_size(); ++k) {
-      ASSIGN_OR_RETURN(std::vector<LoopTerm> of_class,
-                       LoopTermsAt(flow_.classes(k), k, plan_->lattice, mask.mu, site, plan_->colours == 2,
-                                   [&](int64_t link) { return active[link]; }));
-      std::move(of_class.begin(), of_class.end(), std::back_inserter(terms));
-    }
-    ASSIGN_OR_RETURN(LinkProgram program, CompileLinkProgram(terms));
-    plan_->programs.push_back(std::move(program));
-    return known_[key] = static_cast<int32_t>(plan_->programs.size()) - 1;
-  }
-
- private:
-  const v1::LoopFlow& flow_;
-  LoopFlowPlan* plan_;
-  std::map<std::pair<int, std::vector<int64_t>>, int32_t> known_;
-};
+absl::Status CheckVolume(const Lattice& lattice) {
+  if (lattice.volume() <= kMaxVolume) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a lattice of ", lattice.ToString(), " has ", lattice.volume(),
+                                                 " sites; loop flows have tables for at most ", kMaxVolume));
+}
 
 void AppendLoops(const Lattice& lattice, int64_t width, int64_t height, std::vector<int32_t>* begin,
                  std::vector<int32_t>* links) {
@@ -139,6 +121,7 @@ absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, c
         absl::StrCat(path, ".classes: there are ", flow.classes_size(), "; 1..", kMaxClasses));
   }
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
+  RETURN_IF_ERROR(CheckVolume(lattice));
   for (int k = 0; k < flow.classes_size(); ++k) {
     RETURN_IF_ERROR(CheckLoopClass(flow.classes(k), lattice.dims(), absl::StrCat(path, ".classes[", k, "]")));
   }
@@ -156,6 +139,7 @@ v1::Target GaussNewtonTarget(const v1::ModelSpec& spec, const v1::GaussNewton& p
 
 absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::Target& target, int sweeps) {
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(target));
+  RETURN_IF_ERROR(CheckVolume(lattice));
   static const v1::LoopFlow kNone;  // the Haar measure
   const v1::LoopFlow& flow = spec.layers_size() == 0 ? kNone : spec.layers(0).loop_flow();
   LoopFlowPlan plan{.name = "layers.0", .lattice = std::move(lattice)};
@@ -170,21 +154,20 @@ absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::T
   ASSIGN_OR_RETURN(const std::vector<LinkMaskSites> masks,
                    LinkMasks(plan.lattice, FamilyOf(flow, plan.lattice.dims())));
   plan.masks = static_cast<int>(masks.size());
-  ProgramCache cache(flow, &plan);
   for (int m = 0; m < plan.masks; ++m) {
-    // Links that see the mask alike share a program; other masks' links do not matter, so the order is free.
-    std::map<int32_t, LoopStepPlan> by_program;
+    // Masks of one direction are translates of each other.
+    if (m == 0 || masks[m].mu != masks[m - 1].mu) {
+      ASSIGN_OR_RETURN(LinkProgram program, ProgramOf(flow, plan, masks[m]));
+      plan.programs.push_back(std::move(program));
+    }
+    LoopStepPlan& step = plan.steps.emplace_back();
+    step.program = static_cast<int32_t>(plan.programs.size()) - 1;
     for (int64_t site : masks[m].sites) {
-      ASSIGN_OR_RETURN(const int32_t program, cache.ProgramOf(masks[m], site));
-      LoopStepPlan& step = by_program[program];
-      step.program = program;
-      step.mask = m;
       step.links.push_back(static_cast<int32_t>(plan.lattice.Link(masks[m].mu, site)));
-      for (const RelativeStep& input : plan.programs[program].inputs) {
+      for (const RelativeStep& input : plan.programs.back().inputs) {
         step.inputs.push_back(static_cast<int32_t>(plan.lattice.Link(input.mu, SiteAt(plan.lattice, site, input.at))));
       }
     }
-    for (auto& [program, step] : by_program) plan.steps.push_back(std::move(step));
   }
   plan.layout.Add(plan.name + ".coefficients", {plan.rows(), plan.classes()}, true);
   return plan;
@@ -199,7 +182,7 @@ LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan) : plan_(plan) {
   for (int32_t sweep = 0; sweep < plan.sweeps; ++sweep) {
     for (int32_t i = 0; i < steps; ++i) {
       const int32_t s = sweep % 2 == 0 ? i : steps - 1 - i;
-      passes_.push_back({s, plan.per_mask ? sweep * plan.masks + plan.steps[s].mask : sweep});
+      passes_.push_back({s, plan.per_mask ? sweep * plan.masks + s : sweep});
     }
   }
   coefficients_.assign(static_cast<size_t>(plan.rows()) * plan.classes(), 0.0);

@@ -21,12 +21,12 @@ struct LinkMaskSites {
   int mu = 0;
   std::vector<int64_t> sites;
 };
-// The masks of a sweep, in order. INVALID_ARGUMENT when the lattice's extents do not fit.
+// The masks of a sweep, in order, those of one direction together. They are translates of each other, and a mask looks
+// the same from each of its links. INVALID_ARGUMENT when the lattice's extents do not fit.
 absl::StatusOr<std::vector<LinkMaskSites>> LinkMasks(const Lattice& lattice, v1::LinkMaskFamily family);
 
 struct LoopStepPlan {
   int32_t program = 0;
-  int mask = 0;
   std::vector<int32_t> links;
   std::vector<int32_t> inputs;  // [links][inputs of the program]
 };
@@ -43,7 +43,7 @@ struct LoopFlowPlan {
   std::vector<double> class_scale;  // N^-loops
   std::vector<bool> is_plaquette;   // [classes]: one loop of four links
   std::vector<LinkProgram> programs;
-  std::vector<LoopStepPlan> steps;  // of a sweep, masks in order
+  std::vector<LoopStepPlan> steps;  // one for each mask, in order
   ParameterLayout layout;
 
   int rows() const { return per_mask ? sweeps * masks : sweeps; }

@@ -171,6 +171,7 @@ class LoopTiledFlow final : public TiledFlow {
   std::string CopyPaths(hf_loops* loops) {
     if (loops->n < 0) return "negative number of loops";
     loops->begin = arrays_.Keep(loops->begin, int64_t{loops->n} + 1);
+    if (loops->begin[0] != 0) return "loop offsets do not start at 0";
     for (int32_t i = 0; i < loops->n; ++i) {
       const int32_t n = loops->begin[i + 1] - loops->begin[i];
       if (n < 2 || n > 8) return "a loop of the action has fewer than 2 or more than 8 links";

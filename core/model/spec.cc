@@ -112,7 +112,8 @@ absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path)
 
 // `phase` has passed CheckPhase.
 absl::Status CheckGaussNewton(const v1::ModelSpec& spec, const v1::TrainingPhase& phase, const std::string& path) {
-  const bool loops = spec.layers_size() > 0 && spec.layers(0).has_loop_flow();
+  const bool loops = spec.target().has_sun_wilson();
+  if (loops && spec.layers_size() == 0) return Bad(path, ": without layers there is nothing to train; leave it out");
   if (phase.has_gauss_newton() != loops) {
     return loops ? Bad(path, ".gauss_newton is missing; loop flows are trained by Gauss-Newton steps")
                  : Bad(path, ".gauss_newton is for loop flows");

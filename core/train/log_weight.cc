@@ -188,6 +188,9 @@ absl::StatusOr<GaussNewtonResult> GaussNewtonStep(LogWeightSource* source, uint6
       for (int64_t l = 0; l <= k; ++l) covariance[k * p + l] += scaled * row[l];
     }
   }
+  if (!std::all_of(slope.begin(), slope.end(), [](double s) { return std::isfinite(s); })) {
+    return absl::AbortedError("a derivative of log w is not finite: a link has more loops than its tape has room for");
+  }
   GaussNewtonResult result;
   result.mean = before.mean;
   result.variance = result.variance_after = before.variance;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <complex>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "core/flow/loop_plan.h"
@@ -339,7 +340,7 @@ TEST_P(LoopFlowTest, IsGaugeCovariantAndKnowsConjugation) {
   for (int lane = 1; lane < 4; ++lane) EXPECT_NEAR(log_det[lane], log_det[0], 1e-11);
 }
 
-// Every lane of the gradient against differences of log w, and the action against plaquettes multiplied out.
+// Every lane of the gradient against differences of log w.
 TEST_P(LoopFlowTest, GradientWithRespectToCoefficients) {
   Flow flow(Spec(2), GetParam().size, true);
   const double couplings[3] = {2.0, -0.05, 0};
@@ -381,6 +382,120 @@ TEST_P(LoopFlowTest, GradientWithRespectToCoefficients) {
     }
   }
   EXPECT_GT(largest, 1);
+}
+
+// Every link once a sweep; a mask looks the same from each of its links, and masks of one direction alike.
+TEST(LinkMasks, CoverTheLinksAndAreTranslatesOfEachOther) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{4, 4}, {8, 4}, {2, 4, 2}, {2, 2, 4, 2}}) {
+    const Lattice lattice = *Lattice::Create(shape);
+    const auto masks = *LinkMasks(
+        lattice, lattice.dims() == 2 ? v1::LINK_MASK_FAMILY_STAGGERED_ROWS : v1::LINK_MASK_FAMILY_TRANSVERSE_PARITY);
+    const auto seen_from = [&](const std::vector<int64_t>& sites, int64_t origin) {
+      std::set<int64_t> seen;
+      for (int64_t site : sites) {
+        for (int mu = 0; mu < lattice.dims(); ++mu) {
+          site = lattice.Shift(site, mu, -lattice.Coordinate(origin, lattice.AxisOf(mu)));
+        }
+        seen.insert(site);
+      }
+      return seen;
+    };
+    std::vector<int> passes(lattice.links(), 0);
+    std::vector<std::set<int64_t>> view(lattice.dims());
+    for (const LinkMaskSites& mask : masks) {
+      for (int64_t site : mask.sites) {
+        ++passes[lattice.Link(mask.mu, site)];
+        const auto seen = seen_from(mask.sites, site);
+        if (view[mask.mu].empty()) view[mask.mu] = seen;
+        EXPECT_EQ(seen, view[mask.mu]) << lattice.ToString();
+      }
+    }
+    EXPECT_EQ(passes, std::vector<int>(lattice.links(), 1));
+  }
+}
+
+// U' = exp(-1/2 P(c/N U V)) U with staples V, links one by one: the plaquette's flow written out. P is half of what is
+// anti-Hermitian, its trace removed; `everywhere`: from every element, as a public code has it.
+class WrittenOut {
+ public:
+  WrittenOut(const Flow& flow, bool everywhere) : flow_(flow), n_(flow.n_), everywhere_(everywhere) {}
+
+  Matrix Force(const std::vector<Matrix>& u, int64_t link, double c) const {
+    const Lattice& lattice = flow_.plan_->lattice;
+    const int mu = static_cast<int>(link / lattice.volume()), nu = 1 - mu;
+    const int64_t x = link % lattice.volume(), ahead = lattice.Shift(x, mu, 1), below = lattice.Shift(x, nu, -1);
+    const auto at = [&](int direction, int64_t site) { return u[lattice.Link(direction, site)]; };
+    const Matrix up =
+        Times(Times(at(nu, ahead), Dagger(at(mu, lattice.Shift(x, nu, 1)), n_), n_), Dagger(at(nu, x), n_), n_);
+    const Matrix down =
+        Times(Times(Dagger(at(nu, lattice.Shift(below, mu, 1)), n_), Dagger(at(mu, below), n_), n_), at(nu, below), n_);
+    Matrix staple(n_ * n_);
+    for (int e = 0; e < n_ * n_; ++e) staple[e] = c / n_ * (up[e] + down[e]);
+    const Matrix w = Times(u[link], staple, n_), dagger = Dagger(w, n_);
+    Matrix f(n_ * n_);
+    Complex trace = 0;
+    for (int e = 0; e < n_ * n_; ++e) f[e] = 0.5 * (w[e] - dagger[e]);
+    for (int i = 0; i < n_; ++i) trace += f[i * n_ + i] / static_cast<double>(n_);
+    for (int e = 0; e < n_ * n_; ++e) f[e] = -0.5 * (f[e] - (everywhere_ || e % (n_ + 1) == 0 ? trace : 0.0));
+    return f;
+  }
+
+  // Moves the field; returns sum of log det(1 + H): the Jacobian to first order in the force, by differences.
+  double Map(std::vector<Matrix>* u) const {
+    const auto generators = Generators(n_);
+    const auto dim = generators.size();
+    const double c = flow_.parameters_[0];
+    double first_order = 0;
+    for (const LoopStepPlan& step : flow_.plan_->steps) {
+      for (int32_t link : step.links) {
+        std::vector<std::vector<double>> block(dim, std::vector<double>(dim));
+        const Matrix centre = (*u)[link];
+        for (size_t b = 0; b < dim; ++b) {
+          constexpr double kStep = 1e-5;
+          Matrix forces[2];
+          for (int s = 0; s < 2; ++s) {
+            Matrix x = generators[b];
+            for (auto& e : x) e *= s == 0 ? -kStep : kStep;
+            (*u)[link] = Times(Exp(x, n_), centre, n_);
+            forces[s] = Force(*u, link, c);
+          }
+          (*u)[link] = centre;
+          for (size_t a = 0; a < dim; ++a) {
+            Complex trace = 0;
+            const Matrix low = Times(generators[a], forces[0], n_), high = Times(generators[a], forces[1], n_);
+            for (int i = 0; i < n_; ++i) trace += (high[i * n_ + i] - low[i * n_ + i]) / (2 * kStep);
+            block[a][b] = (a == b ? 1.0 : 0.0) - 2 * trace.real();
+          }
+        }
+        first_order += LogDeterminant(block);
+        (*u)[link] = Times(Exp(Force(*u, link, c), n_), centre, n_);
+      }
+    }
+    return first_order;
+  }
+
+ private:
+  const Flow& flow_;
+  const int n_;
+  const bool everywhere_;
+};
+
+TEST(LoopFlowWrittenOut, AgreesAndPlantedErrorsAreSeen) {
+  for (int colours : {2, 3}) {
+    Flow flow(testing::LoopSpec(colours, "shape: [4, 4]", 2.0, 1,
+                                "classes { name: \"plaquette\" loops { steps: [1, 2, -1, -2] } }"),
+              0.9);
+    std::vector<Matrix> field = Fields(flow, 2), wrong = field;
+    const double log_det = flow.Map()[2];
+    const double first_order = WrittenOut(flow, false).Map(&field);
+    EXPECT_LT(Distance(field, Fields(flow, 2)), 1e-12) << colours;
+    // A hundred thousand times what LogDeterminantIsThatOfTheFullJacobian lets pass.
+    EXPECT_GT(std::abs(first_order - log_det), 1e-2) << colours;
+    if (colours == 3) {  // SU(2)'s anti-Hermitian part has no trace
+      WrittenOut(flow, true).Map(&wrong);
+      EXPECT_GT(Distance(wrong, Fields(flow, 2)), 1e-2);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Groups, LoopFlowTest,

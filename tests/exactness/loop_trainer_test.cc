@@ -5,7 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/base/file.h"
+#include "core/action/perfect.h"
 #include "core/exact/weights.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
@@ -97,6 +97,44 @@ TEST(LoopTrainer, StartsFromFewerSweepsAndAnotherBeta) {
   EXPECT_NE(std::string(refused.status().message()).find("3 sweeps"), std::string::npos) << refused.status();
 }
 
+// What a model reports: the action with rectangles as core/action has it, log q the same forwards and backwards, and
+// bits that do not depend on the batch. SU(2)'s quaternions and SU(3)'s matrices leave through the same layout.
+TEST(LoopModel, ActionDensityAndBits) {
+  const struct {
+    int colours;
+    const char *shape, *classes;
+  } cases[] = {{2, "shape: [4, 8]", testing::kLoopClasses2d},
+               {3, "shape: [4, 4]", testing::kLoopClasses2d},
+               {3, "shape: [2, 4, 2, 2]", testing::kLoopClasses4d}};
+  for (const auto& c : cases) {
+    const v1::ModelSpec spec = *ParseSpec(testing::LoopSpec(c.colours, c.shape, 1.5, 2, c.classes));
+    auto trainer = *Trainer::Create(testing::LoopSpec(c.colours, c.shape, 1.5, 2, c.classes), {});
+    const auto model = *Model::Create(spec, trainer->Weights(), CpuKernels(), 0);
+    v1::Target target = spec.target();
+    target.mutable_sun_wilson()->set_rectangle(-1.0 / 12);
+    constexpr int64_t kFields = 19;  // no multiple of a tile
+    std::vector<uint64_t> seed(kFields, 9), index(kFields);
+    for (int64_t i = 0; i < kFields; ++i) index[i] = static_cast<uint64_t>(3 * i);
+    Proposals drawn;
+    ASSERT_TRUE(model->Draw(target, seed, index, &drawn).ok());
+    Proposals given;
+    given.Resize(kFields, model->field_size());
+    given.field = drawn.field;
+    ASSERT_TRUE(model->Density(target, &given).ok());
+    for (int64_t i = 0; i < kFields; ++i) {
+      EXPECT_NEAR(drawn.action[i], GaugeActionOf(target, model->lattice(), drawn.Field(i)), 1e-11);
+      EXPECT_NEAR(given.action[i], drawn.action[i], 1e-11);
+      EXPECT_NEAR(given.log_q[i], drawn.log_q[i], 1e-10);
+      EXPECT_NE(drawn.log_q[i], 0);
+    }
+    Proposals alone;
+    ASSERT_TRUE(model->Draw(target, {9}, {index[17]}, &alone).ok());
+    EXPECT_EQ(alone.log_q[0], drawn.log_q[17]);
+    EXPECT_EQ(alone.action[0], drawn.action[17]);
+    EXPECT_TRUE(std::equal(alone.Field(0), alone.Field(0) + model->field_size(), drawn.Field(17)));
+  }
+}
+
 TEST(LoopSpec, RefusalsNameTheField) {
   const auto message = [](const std::string& text) { return std::string(ParseSpec(text).status().message()); };
   const auto replaced = [](std::string text, const std::string& from, const std::string& to) {
@@ -113,6 +151,10 @@ TEST(LoopSpec, RefusalsNameTheField) {
       {replaced(Spec(), "sweeps: 1 }", "sweeps: 3 }"), "gauss_newton.sweeps is 3"},
       {replaced(Spec(), "shape: [4, 4] beta", "shape: [4, 6] beta"), "gauss_newton"},
       {Spec("phases { steps: 1 batch: 16 learning_rate: 0.1 }"), "gauss_newton is missing"},
+      {replaced(Spec(), "shape: [8, 8]", "shape: [4096, 4096]"), "at most 1048576"},
+      {"name: \"haar\" spec_version: 1 target { lattice { shape: [4, 4] } sun_wilson { colours: 2 beta: 1 } } prior { "
+       "uniform {} } training { phases { steps: 1 batch: 16 learning_rate: 0.1 } }",
+       "nothing to train"},
       {Spec("phases { steps: 1 batch: 16 learning_rate: 0.1 gauss_newton {} }"), "sets more than"},
   };
   for (const auto& [text, wanted] : cases) {

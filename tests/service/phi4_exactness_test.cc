@@ -10,6 +10,7 @@
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "tests/reference/tier.h"
+#include "tests/service/biased_sampler.h"
 #include "tests/service/in_process_server.h"
 #include "tests/service/pulls.h"
 
@@ -74,25 +75,6 @@ const std::vector<Observable>& PublishedObservables() {
   return values;
 }
 
-// Reports log q of every proposal `shift` too large.
-class BiasedSampler final : public Sampler {
- public:
-  BiasedSampler(std::shared_ptr<const Model> model, double shift) : model_(std::move(model)), shift_(shift) {}
-  const Lattice& lattice() const override { return model_->lattice(); }
-  const v1::Target& target() const override { return model_->target(); }
-  std::string numerics_class() const override { return model_->numerics_class(); }
-  absl::Status Draw(const v1::Target& target, absl::Span<const uint64_t> seed, absl::Span<const uint64_t> index,
-                    Proposals* out) const override {
-    const absl::Status status = model_->Draw(target, seed, index, out);
-    for (double& q : out->log_q) q += shift_;
-    return status;
-  }
-
- private:
-  std::shared_ptr<const Model> model_;
-  double shift_;
-};
-
 class Phi4Exactness : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -100,9 +82,9 @@ class Phi4Exactness : public ::testing::Test {
     const ModelStore store = ModelStore::Open(HAARFLOW_MODELS).value();
     ASSERT_TRUE(server_->registry.LoadStore(store, CpuKernels(), 0).ok());
     const StoredModel stored = store.LoadChampion("phi4-l6-e1").value();
-    server_->Add(
-        stored, "biased",
-        std::make_shared<BiasedSampler>(Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value(), 3e-3));
+    server_->Add(stored, "biased",
+                 std::make_shared<BiasedSampler>(Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value(),
+                                                 [](double log_q) { return log_q + 3e-3; }));
     server_->Start();
     client_ = server_->client.get();
   }
