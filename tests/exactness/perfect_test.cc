@@ -14,11 +14,16 @@
 #include "core/model/spec.h"
 #include "core/observable/observable.h"
 #include "gtest/gtest.h"
+#include "tests/exactness/perfect_model.h"
 #include "tests/reference/tier.h"
 #include "tests/reference/u1_reference.h"
 
 namespace haarflow {
 namespace {
+
+using testing::Draw;
+using testing::Mean;
+using testing::ModelOf;
 
 using std::numbers::pi;
 
@@ -32,33 +37,6 @@ v1::ModelSpec SpecOf(int64_t ny, int64_t nx, double beta) {
   spec.mutable_prior()->mutable_perfect();
   return spec;
 }
-
-std::shared_ptr<const Model> ModelOf(const v1::ModelSpec& spec) {
-  auto model = Model::Create(spec, {}, CpuKernels(), 0);
-  EXPECT_TRUE(model.ok()) << model.status();
-  return *std::move(model);
-}
-
-Proposals Draw(const Model& model, const v1::Target& target, uint64_t first, int64_t n, uint64_t seed = 3) {
-  std::vector<uint64_t> seeds(n, seed), index(n);
-  for (int64_t i = 0; i < n; ++i) index[i] = first + static_cast<uint64_t>(i);
-  Proposals p;
-  const absl::Status status = model.Draw(target, seeds, index, &p);
-  EXPECT_TRUE(status.ok()) << status;
-  return p;
-}
-
-// Independent fields: mean and error.
-struct Mean {
-  double sum = 0, square = 0, n = 0;
-  void Add(double x) {
-    sum += x;
-    square += x * x;
-    ++n;
-  }
-  double mean() const { return sum / n; }
-  double error() const { return std::sqrt(std::max(0.0, square / n - mean() * mean()) / n); }
-};
 
 // The largest distance between an empirical distribution and U(0, 1), times sqrt(n): above 2.2 once in 10^4.
 double Kolmogorov(std::vector<double> u) {

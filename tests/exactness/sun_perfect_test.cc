@@ -15,10 +15,15 @@
 #include "core/model/spec.h"
 #include "core/observable/observable.h"
 #include "gtest/gtest.h"
+#include "tests/exactness/perfect_model.h"
 #include "tests/reference/tier.h"
 
 namespace haarflow {
 namespace {
+
+using testing::Draw;
+using testing::Mean;
+using testing::ModelOf;
 
 v1::ModelSpec SpecOf(uint32_t colours, int64_t ny, int64_t nx, double beta) {
   v1::ModelSpec spec;
@@ -31,32 +36,6 @@ v1::ModelSpec SpecOf(uint32_t colours, int64_t ny, int64_t nx, double beta) {
   spec.mutable_prior()->mutable_perfect();
   return spec;
 }
-
-std::shared_ptr<const Model> ModelOf(const v1::ModelSpec& spec) {
-  auto model = Model::Create(spec, {}, CpuKernels(), 0);
-  EXPECT_TRUE(model.ok()) << model.status();
-  return *std::move(model);
-}
-
-Proposals Draw(const Model& model, const v1::Target& target, uint64_t first, int64_t n, uint64_t seed = 3) {
-  std::vector<uint64_t> seeds(n, seed), index(n);
-  for (int64_t i = 0; i < n; ++i) index[i] = first + static_cast<uint64_t>(i);
-  Proposals p;
-  const absl::Status status = model.Draw(target, seeds, index, &p);
-  EXPECT_TRUE(status.ok()) << status;
-  return p;
-}
-
-struct Mean {
-  double sum = 0, square = 0, n = 0;
-  void Add(double x) {
-    sum += x;
-    square += x * x;
-    ++n;
-  }
-  double mean() const { return sum / n; }
-  double error() const { return std::sqrt(std::max(0.0, square / n - mean() * mean()) / n); }
-};
 
 struct Case {
   uint32_t colours;
