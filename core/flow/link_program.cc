@@ -2,18 +2,21 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/status.h"
 
 namespace haarflow {
 namespace {
 
 constexpr size_t kMaxLoops = 16;
 constexpr size_t kMaxMonomials = 64;
+constexpr size_t kMaxTwins = 8;
 
 // Symbols of products: 2 x (input, or inputs + matrix) + (1 for the adjoint).
 using Word = std::vector<int32_t>;
@@ -24,32 +27,102 @@ Word Adjoint(const Word& word) {
   return adjoint;
 }
 
+// One summand: coefficient x scalar x the product of a word.
+struct Summand {
+  Word word;
+  int32_t coefficient = -1;
+  const LoopTerm::Frozen* frozen = nullptr;
+};
+
+// A sum of words with common first and last symbols taken out: words, and symbols times sums.
+struct SumTree {
+  struct Branch {
+    int32_t symbol = 0;
+    bool on_left = true;
+    std::unique_ptr<SumTree> inner;
+  };
+  std::map<Word, std::vector<Summand>> leaves;
+  std::vector<Branch> branches;
+};
+
+// `is_known`: words whose products are there anyway.
+SumTree Factor(std::vector<Summand> summands, bool take_out, const std::set<Word>& is_known) {
+  SumTree tree;
+  while (take_out) {
+    std::map<std::pair<bool, int32_t>, int> count;  // by (not on the left, symbol)
+    for (const Summand& s : summands) {
+      if (s.word.size() < 2 || is_known.contains(s.word)) continue;
+      ++count[{false, s.word.front()}];
+      ++count[{true, s.word.back()}];
+    }
+    const auto best =
+        std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (best == count.end() || best->second < 2) break;
+    const auto [on_right, symbol] = best->first;
+    std::vector<Summand> inner, others;
+    for (Summand& s : summands) {
+      const bool shares =
+          s.word.size() >= 2 && !is_known.contains(s.word) && (on_right ? s.word.back() : s.word.front()) == symbol;
+      if (!shares) {
+        others.push_back(std::move(s));
+        continue;
+      }
+      s.word.erase(on_right ? s.word.end() - 1 : s.word.begin());
+      inner.push_back(std::move(s));
+    }
+    tree.branches.push_back(
+        {symbol, !on_right, std::make_unique<SumTree>(Factor(std::move(inner), take_out, is_known))});
+    summands = std::move(others);
+  }
+  for (Summand& s : summands) tree.leaves[s.word].push_back(s);
+  return tree;
+}
+
 class Compiler {
  public:
+  explicit Compiler(bool take_out_factors) : take_out_factors_(take_out_factors) {}
   absl::StatusOr<LinkProgram> Compile(const std::vector<LoopTerm>& terms);
 
  private:
+  // A sum of words without coefficients, and its place among the program's loops.
+  using WordSum = std::vector<Word>;  // sorted
+  struct Loop {
+    SumTree tree;
+    int32_t number = -1;  // in the program, once it is computed
+  };
+
   Word Spell(const RelativePath& path) const;
+  WordSum Spell(const std::vector<RelativePath>& paths) const;
   // The word's number, and whether it is the adjoint of what is kept under it.
-  std::pair<size_t, bool> WordOf(const RelativePath& path);
+  std::pair<size_t, bool> NumberOf(const Word& word);
   void CollectInputs(const std::vector<LoopTerm>& terms);
+  void GroupTerms(const std::vector<LoopTerm>& terms);
+  void BuildTrees();
+  void NumberLeaves(const SumTree& tree);
   void ShareProducts();
-  int32_t Operand(size_t word, bool adjoint);
+  int32_t Operand(const Word& word);
   void Emit(int32_t symbol);
-  int32_t NewMatrix();
-  int32_t LoopMatrix(const std::vector<std::pair<size_t, bool>>& sum);
+  int32_t NewMatrix() { return matrices_++; }
+  int32_t LoopOf(const WordSum& sum);
   int32_t ScalarOf(const LoopTerm::Frozen& frozen);
-  void AddNonlinear(const std::vector<const LoopTerm*>& group);
+  int32_t EmitSum(const SumTree& tree);
+  void AddNonlinear(const LoopTerm& term);
+  void AddPairs();
   void AssignSlots();
 
+  const bool take_out_factors_;
   LinkProgram program_;
   std::map<std::pair<std::array<int16_t, 4>, int>, int32_t> input_of_;
-  std::map<Word, size_t> word_of_;
+  std::vector<LoopTerm> nonlinear_;
+  std::vector<Summand> linear_;
+  std::vector<std::pair<int32_t, WordSum>> linear_loops_;  // classes that are a nonlinear loop as a whole
+  std::map<WordSum, Loop> loops_;
+  SumTree linear_tree_;
+  std::map<Word, size_t> number_of_;
   std::vector<Word> words_;
   std::vector<std::pair<int32_t, int32_t>> product_;  // of shared symbols, beyond the inputs
   std::vector<int32_t> matrix_of_product_;            // -1: not emitted yet
   int32_t matrices_ = 0;
-  std::map<std::vector<std::pair<size_t, bool>>, int32_t> loop_of_;
   std::map<size_t, int32_t> scalar_of_;  // word -> scalar
 };
 
@@ -61,10 +134,17 @@ Word Compiler::Spell(const RelativePath& path) const {
   return word;
 }
 
-std::pair<size_t, bool> Compiler::WordOf(const RelativePath& path) {
-  const Word word = Spell(path), adjoint = Adjoint(word);
+Compiler::WordSum Compiler::Spell(const std::vector<RelativePath>& paths) const {
+  WordSum sum;
+  for (const RelativePath& path : paths) sum.push_back(Spell(path));
+  std::sort(sum.begin(), sum.end());
+  return sum;
+}
+
+std::pair<size_t, bool> Compiler::NumberOf(const Word& word) {
+  const Word adjoint = Adjoint(word);
   const bool flip = adjoint < word;
-  const auto [it, is_new] = word_of_.emplace(flip ? adjoint : word, words_.size());
+  const auto [it, is_new] = number_of_.emplace(flip ? adjoint : word, words_.size());
   if (is_new) words_.push_back(it->first);
   return {it->second, flip};
 }
@@ -77,9 +157,72 @@ void Compiler::CollectInputs(const std::vector<LoopTerm>& terms) {
     }
   };
   for (const LoopTerm& term : terms) {
-    for (const auto& active : term.active) collect(active.rest);
+    for (const auto& active : term.active) std::for_each(active.rests.begin(), active.rests.end(), collect);
     if (term.frozen.has_value()) collect(term.frozen->loop);
   }
+}
+
+// Terms of two loops that differ in nothing but the second one become one: its images are added up.
+void Compiler::GroupTerms(const std::vector<LoopTerm>& terms) {
+  using Key = std::tuple<int, LoopTerm::Active, bool, std::optional<LoopTerm::Frozen>>;
+  std::map<Key, LoopTerm> pairs;
+  std::map<int32_t, WordSum> whole;  // linear classes without scalars
+  for (const LoopTerm& term : terms) {
+    if (term.active.size() == 2 && !term.joined) {
+      const auto [it, is_new] =
+          pairs.emplace(Key{term.loop_class, term.active[0], term.active[1].conjugate, term.frozen}, term);
+      std::vector<RelativePath>& rests = it->second.active[1].rests;
+      if (!is_new) rests.insert(rests.end(), term.active[1].rests.begin(), term.active[1].rests.end());
+    } else if (term.active.size() >= 2) {
+      nonlinear_.push_back(term);
+    } else if (!term.frozen.has_value()) {
+      const WordSum words = Spell(term.active[0].rests);
+      WordSum& sum = whole[term.loop_class];
+      sum.insert(sum.end(), words.begin(), words.end());
+    }
+  }
+  for (auto& [key, term] : pairs) nonlinear_.push_back(std::move(term));
+  for (const LoopTerm& term : nonlinear_) {
+    for (const auto& active : term.active) loops_[Spell(active.rests)];
+  }
+  std::set<int32_t> is_loop;
+  for (auto& [loop_class, sum] : whole) {
+    std::sort(sum.begin(), sum.end());
+    if (sum.size() < 2 || !loops_.contains(sum)) continue;
+    linear_loops_.emplace_back(loop_class, sum);
+    is_loop.insert(loop_class);
+  }
+  for (const LoopTerm& term : terms) {
+    if (term.active.size() != 1 || (!term.frozen.has_value() && is_loop.contains(term.loop_class))) continue;
+    for (const RelativePath& rest : term.active[0].rests) {
+      linear_.push_back({Spell(rest), term.loop_class, term.frozen.has_value() ? &*term.frozen : nullptr});
+    }
+  }
+}
+
+void Compiler::BuildTrees() {
+  std::set<Word> known;
+  for (const auto& [sum, loop] : loops_) {
+    if (sum.size() == 1) known.insert(sum.front());
+  }
+  for (auto& [sum, loop] : loops_) {
+    std::vector<Summand> summands;
+    for (const Word& word : sum) summands.push_back({word, -1, nullptr});
+    loop.tree = Factor(std::move(summands), take_out_factors_, known);
+    NumberLeaves(loop.tree);
+  }
+  linear_tree_ = Factor(linear_, take_out_factors_, known);
+  NumberLeaves(linear_tree_);
+  const auto number_frozen = [&](const LoopTerm::Frozen* frozen) {
+    if (frozen != nullptr) NumberOf(Spell(frozen->loop));
+  };
+  for (const Summand& s : linear_) number_frozen(s.frozen);
+  for (const LoopTerm& t : nonlinear_) number_frozen(t.frozen.has_value() ? &*t.frozen : nullptr);
+}
+
+void Compiler::NumberLeaves(const SumTree& tree) {
+  for (const auto& [word, summands] : tree.leaves) NumberOf(word);
+  for (const auto& branch : tree.branches) NumberLeaves(*branch.inner);
 }
 
 // The most frequent pair of neighbours becomes a symbol of its own, until every word is one symbol.
@@ -115,8 +258,6 @@ void Compiler::ShareProducts() {
   matrix_of_product_.assign(product_.size(), -1);
 }
 
-int32_t Compiler::NewMatrix() { return matrices_++; }
-
 // Computes the symbol's product, once.
 void Compiler::Emit(int32_t symbol) {
   const auto inputs = static_cast<int32_t>(program_.inputs.size());
@@ -133,67 +274,134 @@ void Compiler::Emit(int32_t symbol) {
   matrix_of_product_[i] = out;
 }
 
-int32_t Compiler::Operand(size_t word, bool adjoint) {
+int32_t Compiler::Operand(const Word& word) {
   const auto inputs = static_cast<int32_t>(program_.inputs.size());
-  const int32_t symbol = words_[word].front();
+  const auto [number, adjoint] = NumberOf(word);
+  const int32_t symbol = words_[number].front();
   Emit(symbol);
   const int32_t plain =
       symbol / 2 < inputs ? symbol : 2 * (inputs + matrix_of_product_[symbol / 2 - inputs]) + symbol % 2;
   return plain ^ (adjoint ? 1 : 0);
 }
 
-// The number of the nonlinear loop whose matrix is a sum of words.
-int32_t Compiler::LoopMatrix(const std::vector<std::pair<size_t, bool>>& sum) {
-  const auto known = loop_of_.find(sum);
-  if (known != loop_of_.end()) return known->second;
-  const auto inputs = static_cast<int32_t>(program_.inputs.size());
-  int32_t matrix = -1;
-  if (sum.size() == 1) {
-    const int32_t operand = Operand(sum[0].first, sum[0].second);
-    if (operand % 2 == 0 && operand / 2 >= inputs) matrix = operand / 2 - inputs;
-  }
-  if (matrix < 0) {
-    std::vector<int32_t> operands;
-    for (const auto& [word, adjoint] : sum) operands.push_back(Operand(word, adjoint));
-    matrix = NewMatrix();
-    program_.ops.push_back({HF_MATRIX_CLEAR, matrix, 0, 0, -1});
-    for (int32_t operand : operands) program_.ops.push_back({HF_MATRIX_ADD, matrix, operand, 0, -1});
-  }
-  const auto loop = static_cast<int32_t>(program_.loops.size());
-  program_.loops.push_back(matrix);
-  loop_of_[sum] = loop;
-  return loop;
-}
-
 int32_t Compiler::ScalarOf(const LoopTerm::Frozen& frozen) {
-  const auto [word, adjoint] = WordOf(frozen.loop);
-  auto known = scalar_of_.find(word);
+  const auto [number, adjoint] = NumberOf(Spell(frozen.loop));
+  auto known = scalar_of_.find(number);
   if (known == scalar_of_.end()) {
-    const int32_t operand = Operand(word, false);
+    const int32_t operand = Operand(adjoint ? Adjoint(Spell(frozen.loop)) : Spell(frozen.loop));
     program_.ops.push_back({HF_MATRIX_TRACE, program_.scalars, operand, 0, -1});
-    known = scalar_of_.emplace(word, program_.scalars++).first;
+    known = scalar_of_.emplace(number, program_.scalars++).first;
   }
   return 2 * known->second + (adjoint != frozen.conjugate ? 1 : 0);
 }
 
-// Terms that differ in nothing but the last loop of two: its matrices are added up.
-void Compiler::AddNonlinear(const std::vector<const LoopTerm*>& group) {
-  const LoopTerm& term = *group.front();
+// The matrix of a sum. Everything it needs comes first: a sum's operations are one after the other.
+int32_t Compiler::EmitSum(const SumTree& tree) {
+  std::vector<hf_matrix_op> adds;
+  for (const auto& branch : tree.branches) {
+    const int32_t inner = 2 * (static_cast<int32_t>(program_.inputs.size()) + EmitSum(*branch.inner));
+    const int32_t product = NewMatrix();
+    program_.ops.push_back({HF_MATRIX_MULTIPLY, product, branch.on_left ? branch.symbol : inner,
+                            branch.on_left ? inner : branch.symbol, -1});
+    adds.push_back({HF_MATRIX_ADD, -1, 2 * (static_cast<int32_t>(program_.inputs.size()) + product), 0, -1});
+  }
+  for (const auto& [word, summands] : tree.leaves) {
+    const int32_t operand = Operand(word);
+    const bool has_scalar =
+        std::any_of(summands.begin(), summands.end(), [](const Summand& s) { return s.frozen != nullptr; });
+    if (summands.size() == 1 || !has_scalar) {
+      for (const Summand& s : summands) {
+        if (s.frozen == nullptr) {
+          adds.push_back({HF_MATRIX_ADD, -1, operand, 0, s.coefficient});
+        } else {
+          adds.push_back({HF_MATRIX_ADD_TRACE, -1, operand, ScalarOf(*s.frozen), s.coefficient});
+        }
+      }
+      continue;
+    }
+    std::vector<hf_matrix_op> sum;
+    for (const Summand& s : summands) {
+      sum.push_back({HF_SCALAR_ADD, -1, 0, s.frozen == nullptr ? -1 : ScalarOf(*s.frozen), s.coefficient});
+    }
+    const int32_t scalar = program_.scalars++;
+    program_.ops.push_back({HF_SCALAR_CLEAR, scalar, 0, 0, -1});
+    for (hf_matrix_op& op : sum) {
+      op.out = scalar;
+      program_.ops.push_back(op);
+    }
+    adds.push_back({HF_MATRIX_ADD_TRACE, -1, operand, 2 * scalar, -1});
+  }
+  const int32_t out = NewMatrix();
+  program_.ops.push_back({HF_MATRIX_CLEAR, out, 0, 0, -1});
+  for (hf_matrix_op& op : adds) {
+    op.out = out;
+    program_.ops.push_back(op);
+  }
+  return out;
+}
+
+// The number of the nonlinear loop whose matrix is a sum of words.
+int32_t Compiler::LoopOf(const WordSum& sum) {
+  Loop& loop = loops_.at(sum);
+  if (loop.number >= 0) return loop.number;
+  const auto inputs = static_cast<int32_t>(program_.inputs.size());
+  int32_t matrix = -1;
+  if (sum.size() == 1) {
+    const int32_t operand = Operand(sum.front());
+    if (operand % 2 == 0 && operand / 2 >= inputs) matrix = operand / 2 - inputs;
+  }
+  if (matrix < 0) matrix = EmitSum(loop.tree);
+  loop.number = static_cast<int32_t>(program_.loops.size());
+  program_.loops.push_back(matrix);
+  return loop.number;
+}
+
+void Compiler::AddNonlinear(const LoopTerm& term) {
+  if (term.joined) {
+    program_.twins.push_back(
+        {term.loop_class, LoopOf(Spell(term.active[0].rests)), LoopOf(Spell(term.active[1].rests))});
+    return;
+  }
   hf_loop_monomial monomial{};
   monomial.coefficient = term.loop_class;
   monomial.scalar = term.frozen.has_value() ? ScalarOf(*term.frozen) : -1;
   monomial.loops = static_cast<int32_t>(term.active.size());
   for (int32_t i = 0; i < monomial.loops; ++i) {
-    std::vector<std::pair<size_t, bool>> sum;
-    if (i + 1 == monomial.loops) {
-      for (const LoopTerm* t : group) sum.push_back(WordOf(t->active[i].rest));
-    } else {
-      sum.push_back(WordOf(term.active[i].rest));
-    }
-    std::sort(sum.begin(), sum.end());
-    monomial.loop[i] = 2 * LoopMatrix(sum) + (term.active[i].conjugate ? 1 : 0);
+    monomial.loop[i] = 2 * LoopOf(Spell(term.active[i].rests)) + (term.active[i].conjugate ? 1 : 0);
   }
   program_.monomials.push_back(monomial);
+}
+
+// Second derivatives: for every pair of a monomial's loops, what is left of it.
+void Compiler::AddPairs() {
+  std::map<std::pair<int32_t, int32_t>, std::array<std::vector<hf_pair_term>, 2>> pairs;
+  for (size_t m = 0; m < program_.monomials.size(); ++m) {
+    const hf_loop_monomial& monomial = program_.monomials[m];
+    for (int32_t i = 0; i < monomial.loops; ++i) {
+      for (int32_t l = 0; l < monomial.loops; ++l) {
+        const int32_t j = monomial.loop[i] / 2, k = monomial.loop[l] / 2;
+        if (i == l || j > k || (j == k && i == l)) continue;
+        // Where the first loop is conjugated: Re of the conjugate.
+        const bool flip = monomial.loop[i] % 2 == 1, mixed = flip != (monomial.loop[l] % 2 == 1);
+        hf_pair_term term{static_cast<int32_t>(m), -1, flip ? 1 : 0};
+        for (int32_t o = 0; o < monomial.loops; ++o) {
+          if (o != i && o != l) term.rest = monomial.loop[o];
+        }
+        pairs[{j, k}][mixed ? 1 : 0].push_back(term);
+      }
+    }
+  }
+  for (const auto& [loops, terms] : pairs) {
+    hf_loop_pair& pair = program_.pairs.emplace_back();
+    const auto append = [&](const std::vector<hf_pair_term>& some) {
+      program_.pair_terms.insert(program_.pair_terms.end(), some.begin(), some.end());
+      return static_cast<int32_t>(program_.pair_terms.size());
+    };
+    pair = {loops.first, loops.second, static_cast<int32_t>(program_.pair_terms.size()), 0, 0};
+    pair.mixed = append(terms[0]);
+    pair.end = append(terms[1]);
+    program_.paired = std::max(program_.paired, loops.second + 1);
+  }
 }
 
 // Matrices share memory where one is last read before the other is written.
@@ -204,9 +412,16 @@ void Compiler::AssignSlots() {
   const auto read = [&](int32_t operand, int32_t when) {
     if (operand / 2 >= inputs) last[operand / 2 - inputs] = when;
   };
+  const auto is_matrix_op = [](const hf_matrix_op& op) {
+    return op.code <= HF_MATRIX_ADD_TRACE && op.code != HF_MATRIX_TRACE;
+  };
   for (int32_t o = 0; o < n; ++o) {
     const hf_matrix_op& op = program_.ops[o];
-    if (op.code != HF_MATRIX_TRACE) last[op.out] = std::max(last[op.out], o);
+    if (!is_matrix_op(op)) {
+      if (op.code == HF_MATRIX_TRACE) read(op.a, o);
+      continue;
+    }
+    last[op.out] = std::max(last[op.out], o);
     if (op.code != HF_MATRIX_CLEAR) read(op.a, o);
     if (op.code == HF_MATRIX_MULTIPLY) read(op.b, o);
   }
@@ -217,7 +432,7 @@ void Compiler::AssignSlots() {
   int32_t slots = 0;
   for (int32_t o = 0; o < n; ++o) {
     const hf_matrix_op& op = program_.ops[o];
-    if (op.code != HF_MATRIX_TRACE && program_.slot[op.out] < 0) {
+    if (is_matrix_op(op) && program_.slot[op.out] < 0) {
       if (free.empty()) free.insert(slots++);
       program_.slot[op.out] = *free.begin();
       free.erase(free.begin());
@@ -230,39 +445,25 @@ void Compiler::AssignSlots() {
 
 absl::StatusOr<LinkProgram> Compiler::Compile(const std::vector<LoopTerm>& terms) {
   CollectInputs(terms);
-  for (const LoopTerm& term : terms) {
-    for (const auto& active : term.active) WordOf(active.rest);
-    if (term.frozen.has_value()) WordOf(term.frozen->loop);
-  }
+  GroupTerms(terms);
+  BuildTrees();
   ShareProducts();
-  program_.linear = NewMatrix();
-  program_.ops.push_back({HF_MATRIX_CLEAR, program_.linear, 0, 0, -1});
-  for (const LoopTerm& term : terms) {
-    if (term.active.size() != 1) continue;
-    const auto [word, adjoint] = WordOf(term.active[0].rest);
-    const int32_t operand = Operand(word, adjoint);
-    if (term.frozen.has_value()) {
-      const int32_t scalar = ScalarOf(*term.frozen);
-      program_.ops.push_back({HF_MATRIX_ADD_TRACE, program_.linear, operand, scalar, term.loop_class});
-    } else {
-      program_.ops.push_back({HF_MATRIX_ADD, program_.linear, operand, 0, term.loop_class});
-    }
-  }
-  using Key = std::tuple<int, LoopTerm::Active, bool, std::optional<LoopTerm::Frozen>, size_t>;
-  std::map<Key, std::vector<const LoopTerm*>> groups;
-  size_t alone = 1;
-  for (const LoopTerm& term : terms) {
-    if (term.active.size() == 2) {
-      groups[{term.loop_class, term.active[0], term.active[1].conjugate, term.frozen, 0}].push_back(&term);
-    } else if (term.active.size() == 3) {
-      groups[{term.loop_class, term.active[0], false, term.frozen, alone++}].push_back(&term);
-    }
-  }
-  for (const auto& [key, group] : groups) AddNonlinear(group);
-  if (program_.loops.size() > kMaxLoops || program_.monomials.size() > kMaxMonomials) {
+  // Loops of monomials come before those that only twins need.
+  std::stable_partition(nonlinear_.begin(), nonlinear_.end(), [](const LoopTerm& t) { return !t.joined; });
+  for (const LoopTerm& term : nonlinear_) AddNonlinear(term);
+  if (program_.loops.size() > kMaxLoops || program_.monomials.size() > kMaxMonomials ||
+      program_.twins.size() > kMaxTwins) {
     return absl::FailedPreconditionError(absl::StrCat("the classes of products give a link ", program_.loops.size(),
-                                                      " loops and ", program_.monomials.size(), " monomials; at most ",
-                                                      kMaxLoops, " and ", kMaxMonomials));
+                                                      " loops, ", program_.monomials.size(), " monomials and ",
+                                                      program_.twins.size(), " joined loops; at most ", kMaxLoops, ", ",
+                                                      kMaxMonomials, " and ", kMaxTwins));
+  }
+  AddPairs();
+  program_.linear = EmitSum(linear_tree_);
+  // Continues the sum.
+  for (const auto& [loop_class, sum] : linear_loops_) {
+    const auto inputs = static_cast<int32_t>(program_.inputs.size());
+    program_.ops.push_back({HF_MATRIX_ADD, program_.linear, 2 * (inputs + program_.loops[LoopOf(sum)]), 0, loop_class});
   }
   AssignSlots();
   return std::move(program_);
@@ -285,9 +486,20 @@ hf_link_program LinkProgram::View() const {
           static_cast<int32_t>(loops.size()),
           loops.data(),
           static_cast<int32_t>(monomials.size()),
-          monomials.data()};
+          monomials.data(),
+          paired,
+          static_cast<int32_t>(pairs.size()),
+          pairs.data(),
+          static_cast<int32_t>(pair_terms.size()),
+          pair_terms.data(),
+          static_cast<int32_t>(twins.size()),
+          twins.data()};
 }
 
-absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms) { return Compiler().Compile(terms); }
+absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms) {
+  ASSIGN_OR_RETURN(LinkProgram program, Compiler(true).Compile(terms));
+  ASSIGN_OR_RETURN(LinkProgram plain, Compiler(false).Compile(terms));
+  return program.products() < plain.products() ? std::move(program) : std::move(plain);
+}
 
 }  // namespace haarflow

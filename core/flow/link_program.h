@@ -18,12 +18,16 @@ struct LinkProgram {
   int32_t linear = 0;
   std::vector<int32_t> loops;
   std::vector<hf_loop_monomial> monomials;
+  int32_t paired = 0;
+  std::vector<hf_loop_pair> pairs;
+  std::vector<hf_pair_term> pair_terms;
+  std::vector<hf_loop_twin> twins;
   int64_t products() const;  // matrix multiplications, without those by the link itself
   hf_link_program View() const;
 };
 
-// Columns of coefficients are the terms' classes. FAILED_PRECONDITION when there are more than 16 nonlinear loops or 64
-// monomials.
+// Columns of coefficients are the terms' classes. FAILED_PRECONDITION when there are more than 16 nonlinear loops, 64
+// monomials or 8 twins.
 absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms);
 
 }  // namespace haarflow

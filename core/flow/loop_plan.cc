@@ -124,6 +124,10 @@ absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, c
   RETURN_IF_ERROR(CheckVolume(lattice));
   for (int k = 0; k < flow.classes_size(); ++k) {
     RETURN_IF_ERROR(CheckLoopClass(flow.classes(k), lattice.dims(), absl::StrCat(path, ".classes[", k, "]")));
+    if (flow.classes(k).joined() && target.sun_wilson().colours() == 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ".classes[", k, "].joined: SU(2) needs no joined loops, tr AB is tr A tr B - tr AB^+ there"));
+    }
   }
   const auto masks = LinkMasks(lattice, FamilyOf(flow, lattice.dims()));
   if (!masks.ok()) return absl::InvalidArgumentError(absl::StrCat(path, ".masks: ", masks.status().message()));
@@ -147,7 +151,7 @@ absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::T
   plan.sweeps = sweeps > 0 ? sweeps : static_cast<int>(flow.sweeps());
   plan.per_mask = flow.per_mask();
   for (const auto& c : flow.classes()) {
-    plan.class_scale.push_back(std::pow(plan.colours, -c.loops_size()));
+    plan.class_scale.push_back(std::pow(plan.colours, c.joined() ? -1 : -c.loops_size()));
     plan.is_plaquette.push_back(c.loops_size() == 1 && c.loops(0).steps_size() == 4);
   }
   if (plan.sweeps == 0) return plan;

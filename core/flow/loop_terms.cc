@@ -126,8 +126,18 @@ absl::Status CheckLoopClass(const v1::LoopClass& loop_class, int dims, const std
   if (loop_class.loops_size() < 1 || loop_class.loops_size() > 3) {
     return absl::InvalidArgumentError(absl::StrCat(path, " has ", loop_class.loops_size(), " loops; one to three"));
   }
+  if (loop_class.joined() && (!loop_class.independent() || loop_class.loops_size() != 2)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ".joined is for two independent loops"));
+  }
   for (int l = 0; l < loop_class.loops_size(); ++l) {
     const v1::ClosedLoop& loop = loop_class.loops(l);
+    if (loop_class.joined() && loop.conjugate()) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ".loops[", l, "].conjugate: joined loops have one trace"));
+    }
+    if (loop_class.independent() && loop.start_size() != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ".loops[", l, "].start means nothing in an independent loop"));
+    }
     const std::string at = absl::StrCat(path, ".loops[", l, "]");
     if (loop.steps_size() < 4 || loop.steps_size() > 32) {
       return absl::InvalidArgumentError(absl::StrCat(at, " has ", loop.steps_size(), " steps; 4..32"));
@@ -157,47 +167,118 @@ absl::Status CheckLoopClass(const v1::LoopClass& loop_class, int dims, const std
   return absl::OkStatus();
 }
 
+namespace {
+
+// How a loop meets the links of a mask.
+struct Passage {
+  size_t passes = 0;  // of the link itself
+  size_t where = 0;   // the last of them
+  bool meets_another = false;
+};
+
+// What a term is to be for.
+struct ActiveLink {
+  const Lattice& lattice;
+  int mu;
+  int64_t site;
+  const std::function<bool(int64_t link)>& is_active;
+
+  Passage Of(const RelativePath& loop) const {
+    Passage passage;
+    for (size_t i = 0; i < loop.size(); ++i) {
+      const int64_t link = lattice.Link(loop[i].mu, SiteAt(lattice, site, loop[i].at));
+      if (link == lattice.Link(mu, site)) {
+        ++passage.passes;
+        passage.where = i;
+      } else if (is_active(link)) {
+        passage.meets_another = true;
+      }
+    }
+    return passage;
+  }
+};
+
+// The loop without its step `where`, so that it follows the link forwards; whether the loop is turned round for that.
+std::pair<RelativePath, bool> RestOf(RelativePath loop, size_t where) {
+  std::rotate(loop.begin(), loop.begin() + static_cast<int64_t>(where), loop.end());
+  const bool turned = loop.front().backward;
+  if (turned) {
+    loop = AdjointPath(loop);
+    std::rotate(loop.begin(), loop.end() - 1, loop.end());
+  }
+  loop.erase(loop.begin());
+  return {std::move(loop), turned};
+}
+
+// Displaced images of the walks, so that one of their steps that may be active is the link.
+template <class Visit>
+void ForEachImage(const std::vector<Walk>& walks, int mu, Visit visit) {
+  for (const Walk& through : walks) {
+    const RelativePath path = Links(through, {});
+    for (size_t k = 0; k < path.size(); ++k) {
+      if (path[k].mu == mu && through.may_be_active[k]) visit(path[k].at);
+    }
+  }
+}
+
+// The one term of a class of independent loops; without loops where none of a loop's images is allowed.
+LoopTerm IndependentTerm(const v1::LoopClass& loop_class, const ActiveLink& link, bool real_traces) {
+  LoopTerm term;
+  term.joined = loop_class.joined();
+  for (const auto& loop : loop_class.loops()) {
+    std::set<RelativePath> rests;
+    for (const Symmetry& symmetry : Symmetries(link.lattice.dims())) {
+      const Walk walk = Image(loop, symmetry, loop.active_steps_size() == 0);
+      ForEachImage({walk}, link.mu, [&](const std::array<int16_t, 4>& at) {
+        RelativePath path = Links(walk, at);
+        const Passage passage = link.Of(path);
+        if (passage.passes != 1 || passage.meets_another) return;
+        rests.insert(RestOf(std::move(path), passage.where).first);
+      });
+    }
+    if (rests.empty()) return {};
+    term.active.push_back({{rests.begin(), rests.end()}, !real_traces && loop.conjugate()});
+  }
+  if (term.active.front().conjugate) {
+    for (auto& active : term.active) active.conjugate = !active.conjugate;
+  }
+  return term;
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<LoopTerm>> LoopTermsAt(const v1::LoopClass& loop_class, int class_index,
                                                   const Lattice& lattice, int mu, int64_t site, bool real_traces,
                                                   const std::function<bool(int64_t link)>& is_active) {
+  const ActiveLink active_link{lattice, mu, site, is_active};
+  if (loop_class.independent()) {
+    LoopTerm term = IndependentTerm(loop_class, active_link, real_traces);
+    term.loop_class = class_index;
+    if (term.active.empty()) return std::vector<LoopTerm>();
+    return std::vector<LoopTerm>{std::move(term)};
+  }
   const bool any_step = std::all_of(loop_class.loops().begin(), loop_class.loops().end(),
                                     [](const v1::ClosedLoop& loop) { return loop.active_steps_size() == 0; });
   std::set<Product> images;
   for (const Symmetry& symmetry : Symmetries(lattice.dims())) {
     std::vector<Walk> walks;
     for (const auto& loop : loop_class.loops()) walks.push_back(Image(loop, symmetry, any_step));
-    for (const Walk& through : walks) {
-      const RelativePath path = Links(through, {});
-      for (size_t k = 0; k < path.size(); ++k) {
-        const RelativeStep& step = path[k];
-        if (step.mu != mu || !through.may_be_active[k]) continue;
-        Product product;
-        for (const Walk& walk : walks) product.push_back({Links(walk, step.at), walk.conjugate});
-        images.insert(Canonical(std::move(product), real_traces));
-      }
-    }
+    ForEachImage(walks, mu, [&](const std::array<int16_t, 4>& at) {
+      Product product;
+      for (const Walk& walk : walks) product.push_back({Links(walk, at), walk.conjugate});
+      images.insert(Canonical(std::move(product), real_traces));
+    });
   }
-  const int64_t own = lattice.Link(mu, site);
   std::vector<LoopTerm> terms;
   for (const Product& product : images) {
     LoopTerm term;
     term.loop_class = class_index;
     bool allowed = true;
     for (const Factor& factor : product) {
-      size_t passes = 0, where = 0;
-      for (size_t i = 0; i < factor.loop.size(); ++i) {
-        const RelativeStep& step = factor.loop[i];
-        const int64_t link = lattice.Link(step.mu, SiteAt(lattice, site, step.at));
-        if (link == own) {
-          ++passes;
-          where = i;
-        } else if (is_active(link)) {
-          allowed = false;
-        }
-      }
-      if (passes > 1) allowed = false;
+      const Passage passage = active_link.Of(factor.loop);
+      allowed = passage.passes <= 1 && !passage.meets_another;
       if (!allowed) break;
-      if (passes == 0) {
+      if (passage.passes == 0) {
         if (term.frozen.has_value()) {
           return absl::FailedPreconditionError(
               absl::StrCat("loop class '", loop_class.name(), "' has terms with two loops that do not pass the link"));
@@ -205,20 +286,13 @@ absl::StatusOr<std::vector<LoopTerm>> LoopTermsAt(const v1::LoopClass& loop_clas
         term.frozen = {factor.loop, factor.conjugate};
         continue;
       }
-      LoopTerm::Active active{factor.loop, factor.conjugate};
-      std::rotate(active.rest.begin(), active.rest.begin() + static_cast<int64_t>(where), active.rest.end());
-      if (active.rest.front().backward) {
-        active.rest = AdjointPath(active.rest);
-        std::rotate(active.rest.begin(), active.rest.end() - 1, active.rest.end());
-        active.conjugate = !real_traces && !active.conjugate;
-      }
-      active.rest.erase(active.rest.begin());
-      term.active.push_back(std::move(active));
+      auto [rest, turned] = RestOf(factor.loop, passage.where);
+      term.active.push_back({{std::move(rest)}, !real_traces && factor.conjugate != turned});
     }
     if (!allowed || term.active.empty()) continue;
     // Shorter loops first; the first one not conjugated.
     std::sort(term.active.begin(), term.active.end(), [](const LoopTerm::Active& a, const LoopTerm::Active& b) {
-      return std::make_pair(a.rest.size(), a) < std::make_pair(b.rest.size(), b);
+      return std::make_pair(a.rests[0].size(), a) < std::make_pair(b.rests[0].size(), b);
     });
     if (term.active.front().conjugate) {
       for (auto& active : term.active) active.conjugate = !active.conjugate;

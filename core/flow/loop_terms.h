@@ -26,10 +26,11 @@ using RelativePath = std::vector<RelativeStep>;
 // The matrix product of a path's links, from left to right; the adjoint runs backwards.
 RelativePath AdjointPath(const RelativePath& path);
 
-// coefficient[class] x Re[ frozen trace x product of tr(U rest), each conjugated or not ].
+// coefficient[class] x Re[ frozen trace x product of sums of tr(U rest), each conjugated or not ]; or, joined, Re of
+// the sums of tr(U rest_1 U rest_2).
 struct LoopTerm {
   struct Active {
-    RelativePath rest;  // the loop without the active link, which it traverses first and forwards
+    std::vector<RelativePath> rests;  // loops without the active link, which they traverse first and forwards
     bool conjugate = false;
     friend auto operator<=>(const Active&, const Active&) = default;
   };
@@ -41,6 +42,7 @@ struct LoopTerm {
   int loop_class = 0;
   std::vector<Active> active;  // one to three, the first not conjugated
   std::optional<Frozen> frozen;
+  bool joined = false;
 };
 
 // The site of `lattice` at a displacement.
@@ -52,7 +54,7 @@ absl::Status CheckLoopClass(const v1::LoopClass& loop_class, int dims, const std
 
 // All terms of a class for the link (mu, site): images under rotations and reflections that pass it, each once, without
 // those in which a loop passes it twice or passes another active link. With real traces (SU(2)) conjugation means
-// nothing. FAILED_PRECONDITION when an image has more than one frozen loop.
+// nothing. Of a class of independent loops: one term. FAILED_PRECONDITION when an image has more than one frozen loop.
 absl::StatusOr<std::vector<LoopTerm>> LoopTermsAt(const v1::LoopClass& loop_class, int class_index,
                                                   const Lattice& lattice, int mu, int64_t site, bool real_traces,
                                                   const std::function<bool(int64_t link)>& is_active);

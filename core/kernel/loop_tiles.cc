@@ -127,7 +127,9 @@ class LoopTiledFlow final : public TiledFlow {
 
   std::string CopyProgram(hf_link_program* program) {
     if (program->inputs < 0 || program->matrices < 1 || program->scalars < 0 || program->ops < 0 ||
-        program->loops < 0 || program->loops > kMaxActiveLoops || program->monomials < 0 || program->monomials > 64) {
+        program->loops < 0 || program->loops > kMaxActiveLoops || program->monomials < 0 ||
+        program->monomials > kMaxMonomials || program->paired < 0 || program->paired > program->loops ||
+        program->pairs < 0 || program->pair_terms < 0 || program->twins < 0 || program->twins > kMaxTwins) {
       return "a program's sizes are out of range";
     }
     program->slot = arrays_.Keep(program->slot, program->matrices);
@@ -144,12 +146,20 @@ class LoopTiledFlow final : public TiledFlow {
     }
     for (int32_t i = 0; i < program->ops; ++i) {
       const hf_matrix_op& op = program->op[i];
-      bool good = op.code >= HF_MATRIX_CLEAR && op.code <= HF_MATRIX_ADD_TRACE && is_coefficient(op.coefficient);
-      good = good && (op.code == HF_MATRIX_TRACE ? is_scalar(2 * op.out) : is_matrix(op.out));
-      good = good && (op.code == HF_MATRIX_CLEAR || is_operand(op.a));
+      const bool adds = op.code == HF_MATRIX_ADD || op.code == HF_MATRIX_ADD_TRACE;
+      const bool makes_scalar = op.code == HF_MATRIX_TRACE || op.code >= HF_SCALAR_CLEAR;
+      bool good = op.code >= HF_MATRIX_CLEAR && op.code <= HF_SCALAR_ADD && is_coefficient(op.coefficient);
+      good = good && (makes_scalar ? op.out >= 0 && is_scalar(2 * op.out) : is_matrix(op.out));
+      good = good && (!(adds || op.code == HF_MATRIX_MULTIPLY || op.code == HF_MATRIX_TRACE) || is_operand(op.a));
       good = good && (op.code != HF_MATRIX_MULTIPLY || is_operand(op.b));
       good = good && (op.code != HF_MATRIX_ADD_TRACE || is_scalar(op.b));
+      good = good && (op.code != HF_SCALAR_ADD || op.b == -1 || is_scalar(op.b));
       if (!good) return "a program's operation is out of range";
+      const hf_matrix_op before = i == 0 ? hf_matrix_op{HF_MATRIX_TRACE, -1, 0, 0, -1} : program->op[i - 1];
+      if (adds && (before.out != op.out || (before.code != HF_MATRIX_CLEAR && before.code != HF_MATRIX_ADD &&
+                                            before.code != HF_MATRIX_ADD_TRACE))) {
+        return "a program's sum does not follow the clearing of its matrix";
+      }
     }
     if (!is_matrix(program->linear)) return "a program has no linear loop";
     if (!std::all_of(program->loop, program->loop + program->loops, is_matrix)) return "a program's loop is no matrix";
@@ -160,7 +170,31 @@ class LoopTiledFlow final : public TiledFlow {
         return "a program's monomial is out of range";
       }
       for (int32_t k = 0; k < monomial.loops; ++k) {
-        if (monomial.loop[k] < 0 || monomial.loop[k] / 2 >= program->loops) return "a monomial's loop is out of range";
+        if (monomial.loop[k] < 0 || monomial.loop[k] / 2 >= program->paired) return "a monomial's loop is out of range";
+      }
+    }
+    program->pair = arrays_.Keep(program->pair, program->pairs);
+    program->pair_term = arrays_.Keep(program->pair_term, program->pair_terms);
+    program->twin = arrays_.Keep(program->twin, program->twins);
+    for (int32_t i = 0; i < program->pairs; ++i) {
+      const hf_loop_pair& pair = program->pair[i];
+      if (pair.j < 0 || pair.j > pair.k || pair.k >= program->paired || pair.begin < 0 || pair.begin > pair.mixed ||
+          pair.mixed > pair.end || pair.end > program->pair_terms) {
+        return "a program's pair of loops is out of range";
+      }
+    }
+    for (int32_t i = 0; i < program->pair_terms; ++i) {
+      const hf_pair_term& term = program->pair_term[i];
+      if (term.monomial < 0 || term.monomial >= program->monomials || term.rest < -1 ||
+          term.rest / 2 >= std::max(program->loops, 1)) {
+        return "a pair's term is out of range";
+      }
+    }
+    for (int32_t i = 0; i < program->twins; ++i) {
+      const hf_loop_twin& twin = program->twin[i];
+      if (flow_.colours != 3 || !is_coefficient(twin.coefficient) || std::min(twin.a, twin.b) < 0 ||
+          std::max(twin.a, twin.b) >= program->loops) {
+        return "a program's twin is out of range";
       }
     }
     max_scalars_ = std::max(max_scalars_, int64_t{program->scalars});

@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define HAARFLOW_KERNELS_ABI 3u
+#define HAARFLOW_KERNELS_ABI 4u
 
 enum { HF_OK = 0, HF_INVALID = 1, HF_NO_MEMORY = 2, HF_DEVICE_ERROR = 3, HF_DEVICE_LOST = 4 };
 enum { HF_ACTIVATION_NONE = 0, HF_ACTIVATION_SILU = 1, HF_ACTIVATION_LEAKY_RELU = 2, HF_ACTIVATION_TANH = 3 };
@@ -139,19 +139,20 @@ typedef struct hf_scalar_flow {
 } hf_scalar_flow;
 
 /* Loop flows of SU(N) links (arXiv:0907.5491). A step updates its active links one by one, U' = exp(F) U, F = sum_a T^a
- * d_a Phi(U), Phi = Re tr(U L) + sum over monomials of Re[ coefficient x scalar x product of t_j or t_j^* ], t_j = tr(U
- * M_j), T^a anti-Hermitian, tr T^a T^b = -delta_ab / 2. L, M_j and the scalars come from a program of matrix operations
- * on other links, none of them active in the same step. */
+ * d_a Phi(U), Phi = Re tr(U L) + sum over monomials of Re[ coefficient x scalar x product of t_j or t_j^* ] + sum over
+ * twins of coefficient x Re tr(U M_a U M_b), t_j = tr(U M_j), T^a anti-Hermitian, tr T^a T^b = -delta_ab / 2. L, M_j
+ * and the scalars come from a program of matrix operations on other links, none of them active in the same step. */
 enum {
   HF_MATRIX_CLEAR = 0,     /* matrix out = 0 */
   HF_MATRIX_MULTIPLY = 1,  /* matrix out = a b */
   HF_MATRIX_ADD = 2,       /* matrix out += coefficient x a */
   HF_MATRIX_TRACE = 3,     /* scalar out = tr a */
   HF_MATRIX_ADD_TRACE = 4, /* matrix out += coefficient x scalar b x a */
+  HF_SCALAR_CLEAR = 5,     /* scalar out = 0 */
+  HF_SCALAR_ADD = 6,       /* scalar out += coefficient x scalar b, or x 1 where b is -1 */
 };
-/* A matrix operand is 2 i + (1 for its adjoint): input i for i < inputs, else matrix i - inputs. A scalar operand is 2
- * s
- * + (1 for its conjugate). A coefficient is a column of the flow's coefficients, or -1 for 1. */
+/* A matrix operand is 2 i + (1 for its adjoint): input i for i < inputs, else matrix i - inputs. A scalar operand is
+ * 2 s + (1 for its conjugate). A coefficient is a column of the flow's coefficients, or -1 for 1. */
 typedef struct hf_matrix_op {
   int32_t code, out, a, b, coefficient;
 } hf_matrix_op;
@@ -161,9 +162,27 @@ typedef struct hf_loop_monomial {
   int32_t loops;   /* 2 or 3 */
   int32_t loop[3]; /* 2 j + (1 for the conjugate) */
 } hf_loop_monomial;
+/* Second derivatives of the monomials in t_j and t_k (pair_term [begin, mixed)), in t_j and t_k^* ([mixed, end)); both
+ * orders where j = k. */
+typedef struct hf_loop_pair {
+  int32_t j, k; /* j <= k */
+  int32_t begin, mixed, end;
+} hf_loop_pair;
+/* A monomial without two of its loops: coefficient x scalar x the third loop, if any. */
+typedef struct hf_pair_term {
+  int32_t monomial;
+  int32_t rest;      /* 2 j + (1 for the conjugate), or -1 */
+  int32_t conjugate; /* of the whole */
+} hf_pair_term;
+/* SU(3). */
+typedef struct hf_loop_twin {
+  int32_t coefficient;
+  int32_t a, b; /* loops */
+} hf_loop_twin;
 typedef struct hf_link_program {
   int32_t inputs;
-  int32_t matrices; /* each is written by one MULTIPLY, or one CLEAR and ADDs, and only then read */
+  int32_t
+      matrices; /* each is written by one MULTIPLY, or by one CLEAR and the ADDs that follow it, and only then read */
   const int32_t*
       slot; /* [matrices]: matrices with the same slot are never needed at once; for passes without derivatives */
   int32_t scalars;
@@ -174,6 +193,13 @@ typedef struct hf_link_program {
   const int32_t* loop; /* [loops]: matrices M_j */
   int32_t monomials;
   const hf_loop_monomial* monomial;
+  int32_t paired; /* loops below this one are in monomials */
+  int32_t pairs;
+  const hf_loop_pair* pair;
+  int32_t pair_terms;
+  const hf_pair_term* pair_term;
+  int32_t twins;
+  const hf_loop_twin* twin;
 } hf_link_program;
 typedef struct hf_loop_step {
   int32_t program;
@@ -208,7 +234,7 @@ typedef struct hf_loop_flow {
 typedef struct hf_kernels {
   uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
   uint32_t size;        /* sizeof(hf_kernels) */
-  const char* numerics; /* "cpu-avx512-r1-gcc12", "cuda-sm_90-r1" */
+  const char* numerics; /* "cpu-avx512-r2-gcc12", "cuda-sm_90-r1" */
   const char* (*last_error)(void);
   int32_t (*device_count)(void);
 

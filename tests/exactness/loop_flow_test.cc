@@ -1,5 +1,6 @@
 // Loop flows of SU(N) links: the log-Jacobian against the full Jacobian by differences, the inverse, symmetries,
 // derivatives with respect to coefficients; planted errors are caught.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -258,7 +259,7 @@ struct Case {
   const char* name;
   int colours;
   const char* shape;
-  const char* classes;
+  std::string classes;
   double size;
 };
 class LoopFlowTest : public ::testing::TestWithParam<Case> {
@@ -414,6 +415,18 @@ TEST(LinkMasks, CoverTheLinksAndAreTranslatesOfEachOther) {
   }
 }
 
+// Of a link in two dimensions.
+Matrix StapleSum(const Lattice& lattice, const std::vector<Matrix>& u, int64_t link, int n) {
+  const int mu = static_cast<int>(link / lattice.volume()), nu = 1 - mu;
+  const int64_t x = link % lattice.volume(), ahead = lattice.Shift(x, mu, 1), below = lattice.Shift(x, nu, -1);
+  const auto at = [&](int direction, int64_t site) { return u[lattice.Link(direction, site)]; };
+  Matrix sum = Times(Times(at(nu, ahead), Dagger(at(mu, lattice.Shift(x, nu, 1)), n), n), Dagger(at(nu, x), n), n);
+  const Matrix down =
+      Times(Times(Dagger(at(nu, lattice.Shift(below, mu, 1)), n), Dagger(at(mu, below), n), n), at(nu, below), n);
+  for (int e = 0; e < n * n; ++e) sum[e] += down[e];
+  return sum;
+}
+
 // U' = exp(-1/2 P(c/N U V)) U with staples V, links one by one: the plaquette's flow written out. P is half of what is
 // anti-Hermitian, its trace removed; `everywhere`: from every element, as a public code has it.
 class WrittenOut {
@@ -421,17 +434,9 @@ class WrittenOut {
   WrittenOut(const Flow& flow, bool everywhere) : flow_(flow), n_(flow.n_), everywhere_(everywhere) {}
 
   Matrix Force(const std::vector<Matrix>& u, int64_t link, double c) const {
-    const Lattice& lattice = flow_.plan_->lattice;
-    const int mu = static_cast<int>(link / lattice.volume()), nu = 1 - mu;
-    const int64_t x = link % lattice.volume(), ahead = lattice.Shift(x, mu, 1), below = lattice.Shift(x, nu, -1);
-    const auto at = [&](int direction, int64_t site) { return u[lattice.Link(direction, site)]; };
-    const Matrix up =
-        Times(Times(at(nu, ahead), Dagger(at(mu, lattice.Shift(x, nu, 1)), n_), n_), Dagger(at(nu, x), n_), n_);
-    const Matrix down =
-        Times(Times(Dagger(at(nu, lattice.Shift(below, mu, 1)), n_), Dagger(at(mu, below), n_), n_), at(nu, below), n_);
-    Matrix staple(n_ * n_);
-    for (int e = 0; e < n_ * n_; ++e) staple[e] = c / n_ * (up[e] + down[e]);
-    const Matrix w = Times(u[link], staple, n_), dagger = Dagger(w, n_);
+    Matrix w = Times(u[link], StapleSum(flow_.plan_->lattice, u, link, n_), n_);
+    for (auto& e : w) e *= c / n_;
+    const Matrix dagger = Dagger(w, n_);
     Matrix f(n_ * n_);
     Complex trace = 0;
     for (int e = 0; e < n_ * n_; ++e) f[e] = 0.5 * (w[e] - dagger[e]);
@@ -498,11 +503,74 @@ TEST(LoopFlowWrittenOut, AgreesAndPlantedErrorsAreSeen) {
   }
 }
 
+// The flow of products of sums, and of joined loops, is that of their potential's gradient by differences.
+TEST(LoopFlowWrittenOut, IndependentLoopsAreSumsOverTheLinksImages) {
+  Flow flow(testing::LoopSpec(3, "shape: [4, 4]", 2.0, 1, R"(
+    classes { name: "modulus" independent: true loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true } }
+    classes { name: "cube" independent: true loops { steps: [1, 2, -1, -2] conjugate: true } loops { steps: [1, 2, -1, -2] }
+              loops { steps: [1, 2, -1, -2] } }
+    classes { name: "joined" independent: true joined: true loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } }
+  )"),
+            0.3);
+  std::vector<Matrix> field = Fields(flow, 2);
+  flow.Map();
+  const auto generators = Generators(3);
+  const auto potential = [&](const Matrix& w) {
+    const Complex trace = w[0] + w[4] + w[8];
+    const Matrix square = Times(w, w, 3);
+    return flow.parameters_[0] * std::norm(trace) / 9 + flow.parameters_[1] * (std::norm(trace) * trace).real() / 27 +
+           flow.parameters_[2] * (square[0] + square[4] + square[8]).real() / 3;
+  };
+  for (const LoopStepPlan& step : flow.plan_->steps) {
+    for (int32_t link : step.links) {
+      const Matrix staples = StapleSum(flow.plan_->lattice, field, link, 3);
+      Matrix force(9);
+      for (const Matrix& t : generators) {
+        constexpr double kStep = 1e-3;
+        double slope = 0;
+        for (const auto& [shift, weight] : {std::pair{-2, 1.0}, {-1, -8.0}, {1, 8.0}, {2, -1.0}}) {
+          Matrix x = t;
+          for (auto& e : x) e *= shift * kStep;
+          slope += weight / (12 * kStep) * potential(Times(Times(Exp(x, 3), field[link], 3), staples, 3));
+        }
+        for (int e = 0; e < 9; ++e) force[e] += slope * t[e];
+      }
+      field[link] = Times(Exp(force, 3), field[link], 3);
+    }
+  }
+  EXPECT_LT(Distance(field, Fields(flow, 2)), 1e-9);
+}
+
+// Rules of specs.
+TEST(LoopFlowSpec, RefusesJoinedLoopsThatMeanNothing) {
+  const auto refusal = [](int colours, const std::string& rules, const std::string& loops) {
+    const v1::ModelSpec spec =
+        Parse(testing::LoopSpec(colours, "shape: [4, 4]", 2.0, 1, "classes { " + rules + " " + loops + " }"));
+    return std::string(CheckLoopFlow(spec.layers(0).loop_flow(), spec.target(), "flow").message());
+  };
+  const std::string two = "loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] }";
+  EXPECT_EQ(refusal(3, "independent: true joined: true", two), "");
+  EXPECT_THAT(refusal(2, "independent: true joined: true", two), ::testing::HasSubstr("SU(2)"));
+  EXPECT_THAT(refusal(3, "joined: true", two), ::testing::HasSubstr("independent"));
+  EXPECT_THAT(refusal(3, "independent: true joined: true", "loops { steps: [1, 2, -1, -2] }"),
+              ::testing::HasSubstr("two"));
+  EXPECT_THAT(refusal(3, "independent: true joined: true",
+                      "loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true }"),
+              ::testing::HasSubstr("conjugate"));
+  EXPECT_THAT(refusal(3, "independent: true", "loops { steps: [1, 2, -1, -2] start: [1, 0] }"),
+              ::testing::HasSubstr("start"));
+}
+
+const std::string kAllIndependent3 = std::string(testing::kIndependentLoops) + testing::kJoinedLoops;
+
 INSTANTIATE_TEST_SUITE_P(Groups, LoopFlowTest,
                          ::testing::Values(Case{"SU2", 2, "shape: [4, 4]", testing::kLoopClasses2d, 0.25},
                                            Case{"SU3", 3, "shape: [4, 4]", testing::kLoopClasses2d, 0.3},
                                            Case{"SU2_3d", 2, "shape: [2, 2, 2]", testing::kLoopClasses4d, 0.14},
-                                           Case{"SU3_4d", 3, "shape: [2, 2, 2, 2]", testing::kLoopClasses4d, 0.08}),
+                                           Case{"SU3_4d", 3, "shape: [2, 2, 2, 2]", testing::kLoopClasses4d, 0.08},
+                                           Case{"SU2_independent", 2, "shape: [4, 4]", testing::kIndependentLoops, 0.3},
+                                           Case{"SU3_independent", 3, "shape: [4, 4]", kAllIndependent3, 0.25},
+                                           Case{"SU3_3d_independent", 3, "shape: [2, 2, 2]", kAllIndependent3, 0.12}),
                          [](const auto& i) { return std::string(i.param.name); });
 
 }  // namespace

@@ -33,6 +33,47 @@ inline const char kLoopClasses4d[] = R"(
   classes { name: "modulus" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true } }
 )";
 
+// Products of sums over the images through a link; those joined at the link are for SU(3).
+inline const char kIndependentLoops[] = R"(
+  classes { name: "plaquette" loops { steps: [1, 2, -1, -2] } }
+  classes {
+    name: "modulus"
+    independent: true
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 2, -1, -2] conjugate: true }
+  }
+  classes {
+    name: "cube"
+    independent: true
+    loops { steps: [1, 2, -1, -2] conjugate: true }
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 2, -1, -2] }
+  }
+  classes { name: "end" loops { steps: [1, 1, 2, -1, -1, -2] active_steps: [2, 5] } }
+  classes {
+    name: "plaquette_end"
+    independent: true
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 1, 2, -1, -1, -2] active_steps: [2, 5] }
+  }
+)";
+inline const char kJoinedLoops[] = R"(
+  classes {
+    name: "joined"
+    independent: true
+    joined: true
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 2, -1, -2] }
+  }
+  classes {
+    name: "joined_end"
+    independent: true
+    joined: true
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 1, 2, -1, -1, -2] active_steps: [2, 5] }
+  }
+)";
+
 inline std::string LoopSpec(int colours, const std::string& shape, double beta, int sweeps, const std::string& classes,
                             const std::string& more = "") {
   return "name: \"loop\" spec_version: 1 target { lattice { " + shape +

@@ -10,6 +10,8 @@ namespace haarflow::kernel {
 
 constexpr int kMatrixLanes = 8;
 constexpr int kMaxActiveLoops = 16;
+constexpr int kMaxMonomials = 64;
+constexpr int kMaxTwins = 8;
 
 // Scratch memory of one tile, 64-byte aligned.
 struct LoopWorkspace {
