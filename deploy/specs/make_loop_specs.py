@@ -87,6 +87,25 @@ CLASSES_4D = [
 ]
 
 
+def independent(*loops, joined=False):
+    return ["independent: true" + (" joined: true" if joined else ""), *loops]
+
+
+# Sums over the staples, and over the images of longer loops, multiplied; two loops joined at the link. What the pairs of plaquettes above
+# did apart, and more.
+LONGER = {"rectangle side": (RECTANGLE, "[0, 1, 3, 4]"), "rectangle end": (RECTANGLE, "[2, 5]"),
+          "chair end": (CHAIR, "[1, 4]"), "chair side": (CHAIR, "[0, 2, 3, 5]")}
+CLASSES_4D_SUMS = [
+    *[c for c in CLASSES_4D if not c[0].startswith(("opposite", "perpendicular"))],
+    *both("staples", lambda c: independent(plaquette(), plaquette(None, c))),
+    ("joined staples", independent(plaquette(), plaquette(), joined=True), False),
+    ("staple cube", independent(plaquette(), plaquette(), plaquette(None, True)), False),
+    *[c for name, (steps, active) in LONGER.items()
+      for c in (*both("staples " + name, lambda c: independent(plaquette(), loop(steps, None, c, active))),
+                ("joined " + name, independent(plaquette(), loop(steps, active=active), joined=True), False))],
+]
+
+
 def classes(colours, table):
     return "".join(f'    classes {{ name: "{name}" {" ".join(loops)} }}\n' for name, loops, real in table if colours == 3 or real)
 
@@ -134,13 +153,16 @@ def main():
             text = spec(name, colours, [16, 16], beta, 8, CLASSES_2D, curriculum(beta, 8, 2048))
             (HERE / f"{name}.txtpb").write_text(text)
     four = [4, 4, 4, 4]
-    text = spec("su3-4x4x4x4-b1", 3, four, 1, 2, CLASSES_4D, gauss_newton(4, 512, four, damping=0.01) + gauss_newton(3, 1024, four))
-    (HERE / "su3-4x4x4x4-b1.txtpb").write_text(text)
-    text = spec("su3-4x4x4x4-b2", 3, four, 2, 2, CLASSES_4D,
-                gauss_newton(1, 512, four, 1.5, damping=0.01) + gauss_newton(3, 512, four) + gauss_newton(2, 1024, four), "su3-4x4x4x4-b1")
-    (HERE / "su3-4x4x4x4-b2.txtpb").write_text(text)
-    text = spec("su3-8x8x8x8-b1", 3, [8, 8, 8, 8], 1, 2, CLASSES_4D, "", "su3-4x4x4x4-b1")
-    (HERE / "su3-8x8x8x8-b1.txtpb").write_text(text)
+    specs = {
+        "su3-4x4x4x4-b1": spec("su3-4x4x4x4-b1", 3, four, 1, 2, CLASSES_4D_SUMS,
+                               gauss_newton(4, 512, four, damping=0.01) + gauss_newton(3, 1024, four)),
+        "su3-4x4x4x4-b2": spec("su3-4x4x4x4-b2", 3, four, 2, 4, CLASSES_4D_SUMS,
+                               gauss_newton(1, 256, four, 1, 2, 0.01) + gauss_newton(1, 256, four, 1.5, 2) + gauss_newton(4, 512, four, 0, 2)
+                               + gauss_newton(3, 768, four, damping=0.01)),
+        "su3-8x8x8x8-b1": spec("su3-8x8x8x8-b1", 3, [8, 8, 8, 8], 1, 2, CLASSES_4D_SUMS, "", "su3-4x4x4x4-b1"),
+    }
+    for name, text in specs.items():
+        (HERE / f"{name}.txtpb").write_text(text)
 
 
 if __name__ == "__main__":

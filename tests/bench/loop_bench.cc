@@ -25,13 +25,15 @@ struct Floor {
 Floor FloorOf(const LoopFlowPlan& plan) {
   const bool su2 = plan.colours == 2;
   const double product = su2 ? 32 : 216, sum = su2 ? 8 : 36;
-  // Exponential; adjoint representation, second derivatives, differential of the exponential and determinant.
-  const double map = su2 ? 250 : 4600;
-  Floor floor;
   for (const LoopStepPlan& step : plan.steps) {
     const LinkProgram& program = plan.programs[step.program];
     const double n = static_cast<double>(step.links.size()), products = static_cast<double>(program.products());
-    const double loops = static_cast<double>(program.loops.size());
+    const double loops = static_cast<double>(program.loops.size()), pairs = static_cast<double>(program.pairs.size());
+    // Exponential, inverse differential and determinant; second derivatives: a symmetric product of gradients for every
+    // loop, two combinations of gradients for every pair, three products for every twin.
+    const double map =
+        su2 ? 200 + 12 * program.paired + 12 * pairs
+            : 1200 + 144 * program.paired + 128 * pairs + 3 * product * static_cast<double>(program.twins.size());
     floor.updates += n;
     floor.flops +=
         n * (product * (products + loops + 2) + sum * (static_cast<double>(program.ops.size()) - products) + map);
