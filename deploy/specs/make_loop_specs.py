@@ -26,6 +26,15 @@ def with_neighbour(name, first, roles, real):
                    [loop(first[0], first[1], False, on_first), plaquette("[1, 0]", conjugate, on_neighbour)], real and not conjugate)
 
 
+def independent(*loops, joined=False):
+    return ["independent: true" + (" joined: true" if joined else ""), *loops]
+
+
+def both(name, make, real=True):
+    """A class and the one with its second loop conjugated, which real traces do not need."""
+    return [(name, make(False), real), (name + "*", make(True), False)]
+
+
 CORNER = "[1, 1, 2, -1, 2, -1, -2, -2]"
 STRIP = "[1, 1, 1, 2, -1, -1, -1, -2]"
 # Name, loops, and whether SU(2), where traces are real and tr AB^+ = tr A tr B - tr AB, needs it too. A plaquette's steps: 0 bottom, 1
@@ -55,15 +64,23 @@ CLASSES_2D = [
                     {"side": ("[1, 3]", None), "end": ("[2]", None), "shared side": ("[5, 7]", None), "shared end": ("[6]", None)}, False),
 ]
 
+# Sums over the images through the link, multiplied, and loops joined at the link.
+LONGER_2D = {"rectangle side": (RECTANGLE, "[0, 1, 3, 4]"), "rectangle end": (RECTANGLE, "[2, 5]"),
+             "corner middle": (CORNER, "[0, 7]"), "strip middle": (STRIP, "[1, 5]"),
+             "corner arm": (CORNER, "[1, 6]"), "corner inside": (CORNER, "[3, 4]")}
+CLASSES_2D += [
+    ("joined staples", independent(plaquette(), plaquette(), joined=True), False),
+    *[("joined " + name, independent(plaquette(), loop(steps, active=active), joined=True), False)
+      for name, (steps, active) in list(LONGER_2D.items())[:4]],
+    *[c for name, (steps, active) in list(LONGER_2D.items())[2:]
+      for c in both("staples " + name, lambda conjugate: independent(plaquette(), loop(steps, None, conjugate, active)))],
+    *both("staple cube", lambda conjugate: independent(plaquette(), plaquette(None, conjugate), plaquette())),
+]
+
 CHAIR = "[2, 1, -2, 3, -1, -3]"  # plaquettes of two planes without their common edge
 TWISTED_CHAIR = "[1, 2, -1, -2, 1, 3, -1, -3]"
 BELOW = "[1, -2, -1, 2]"
 ACROSS = "[1, 3, -1, -3]"
-
-
-def both(name, make, real=True):
-    """A class and the one with its second loop conjugated, which real traces do not need."""
-    return [(name, make(False), real), (name + "*", make(True), False)]
 
 
 # Four dimensions, after the table of what each class brings at strong coupling: all that one more order needs but the squared staple.
@@ -85,10 +102,6 @@ CLASSES_4D = [
     *both("chair neighbours side", lambda c: [plaquette(active="[0, 2]"), loop("[2, 3, -2, -3]", "[1, 0, 0, 0]", c)]),
     *both("chair neighbours end", lambda c: [plaquette(active="[3]"), loop("[2, 3, -2, -3]", "[1, 0, 0, 0]", c)]),
 ]
-
-
-def independent(*loops, joined=False):
-    return ["independent: true" + (" joined: true" if joined else ""), *loops]
 
 
 # Sums over the staples, and over the images of longer loops, multiplied; two loops joined at the link. What the pairs of plaquettes above
