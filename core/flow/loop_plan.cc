@@ -14,6 +14,8 @@ namespace {
 
 constexpr uint32_t kMaxSweeps = 64;
 constexpr int kMaxClasses = 64;
+constexpr uint32_t kMaxTimeModes = 16;
+using LoopClasses = google::protobuf::RepeatedPtrField<v1::LoopClass>;
 constexpr int64_t kMaxVolume = int64_t{1} << 20;
 
 v1::LinkMaskFamily FamilyOf(const v1::LoopFlow& flow, int dims) {
@@ -25,14 +27,24 @@ int64_t CoordinateOf(const Lattice& lattice, int64_t site, int mu) {
   return lattice.Coordinate(site, lattice.AxisOf(mu));
 }
 
+// All links of a direction, for every direction: continuous flows.
+std::vector<LinkMaskSites> AllLinks(const Lattice& lattice) {
+  std::vector<LinkMaskSites> masks(lattice.dims());
+  for (int mu = 0; mu < lattice.dims(); ++mu) {
+    masks[mu].mu = mu;
+    for (int64_t site = 0; site < lattice.volume(); ++site) masks[mu].sites.push_back(site);
+  }
+  return masks;
+}
+
 // The program of a mask's links, all of which see it alike.
-absl::StatusOr<LinkProgram> ProgramOf(const v1::LoopFlow& flow, const LoopFlowPlan& plan, const LinkMaskSites& mask) {
+absl::StatusOr<LinkProgram> ProgramOf(const LoopClasses& classes, const LoopFlowPlan& plan, const LinkMaskSites& mask) {
   std::vector<bool> active(plan.lattice.links(), false);
-  for (int64_t site : mask.sites) active[plan.lattice.Link(mask.mu, site)] = true;
+  for (int64_t site : mask.sites) active[plan.lattice.Link(mask.mu, site)] = !plan.is_continuous();
   std::vector<LoopTerm> terms;
-  for (int k = 0; k < flow.classes_size(); ++k) {
+  for (int k = 0; k < classes.size(); ++k) {
     ASSIGN_OR_RETURN(std::vector<LoopTerm> of_class,
-                     LoopTermsAt(flow.classes(k), k, plan.lattice, mask.mu, mask.sites.front(), plan.colours == 2,
+                     LoopTermsAt(classes[k], k, plan.lattice, mask.mu, mask.sites.front(), plan.colours == 2,
                                  [&](int64_t link) { return active[link]; }));
     std::move(of_class.begin(), of_class.end(), std::back_inserter(terms));
   }
@@ -43,6 +55,23 @@ absl::Status CheckVolume(const Lattice& lattice) {
   if (lattice.volume() <= kMaxVolume) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("a lattice of ", lattice.ToString(), " has ", lattice.volume(),
                                                  " sites; loop flows have tables for at most ", kMaxVolume));
+}
+
+// Of the classes, and of the lattice that they are taken on.
+absl::Status CheckClasses(const LoopClasses& classes, const Lattice& lattice, uint32_t colours,
+                          const std::string& path) {
+  if (classes.empty() || classes.size() > kMaxClasses) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ".classes: there are ", classes.size(), "; 1..", kMaxClasses));
+  }
+  RETURN_IF_ERROR(CheckVolume(lattice));
+  for (int k = 0; k < classes.size(); ++k) {
+    RETURN_IF_ERROR(CheckLoopClass(classes[k], lattice.dims(), absl::StrCat(path, ".classes[", k, "]")));
+    if (classes[k].joined() && colours == 2) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ".classes[", k, "].joined: SU(2) needs no joined loops, tr AB is tr A tr B - tr AB^+ there"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void AppendLoops(const Lattice& lattice, int64_t width, int64_t height, std::vector<int32_t>* begin,
@@ -116,52 +145,62 @@ absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, c
   if (flow.sweeps() < 1 || flow.sweeps() > kMaxSweeps) {
     return absl::InvalidArgumentError(absl::StrCat(path, ".sweeps is ", flow.sweeps(), "; 1..", kMaxSweeps));
   }
-  if (flow.classes_size() < 1 || flow.classes_size() > kMaxClasses) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ".classes: there are ", flow.classes_size(), "; 1..", kMaxClasses));
-  }
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
-  RETURN_IF_ERROR(CheckVolume(lattice));
-  for (int k = 0; k < flow.classes_size(); ++k) {
-    RETURN_IF_ERROR(CheckLoopClass(flow.classes(k), lattice.dims(), absl::StrCat(path, ".classes[", k, "]")));
-    if (flow.classes(k).joined() && target.sun_wilson().colours() == 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ".classes[", k, "].joined: SU(2) needs no joined loops, tr AB is tr A tr B - tr AB^+ there"));
-    }
-  }
+  RETURN_IF_ERROR(CheckClasses(flow.classes(), lattice, target.sun_wilson().colours(), path));
   const auto masks = LinkMasks(lattice, FamilyOf(flow, lattice.dims()));
   if (!masks.ok()) return absl::InvalidArgumentError(absl::StrCat(path, ".masks: ", masks.status().message()));
   return absl::OkStatus();
 }
 
-v1::Target GaussNewtonTarget(const v1::ModelSpec& spec, const v1::GaussNewton& phase) {
+absl::Status CheckContinuousLoopFlow(const v1::ContinuousLoopFlow& flow, const v1::Target& target,
+                                     const std::string& path) {
+  if (!target.has_sun_wilson()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is for SU(N) links, not for ", DescribeTheory(target)));
+  }
+  if (flow.time_modes() < 1 || flow.time_modes() > kMaxTimeModes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ".time_modes is ", flow.time_modes(), "; 1..", kMaxTimeModes));
+  }
+  ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
+  return CheckClasses(flow.classes(), lattice, target.sun_wilson().colours(), path);
+}
+
+v1::Target LoopPhaseTarget(const v1::ModelSpec& spec, const v1::TrainingPhase& phase) {
   v1::Target target = spec.target();
-  if (phase.shape_size() > 0) *target.mutable_lattice()->mutable_shape() = phase.shape();
-  if (phase.beta() != 0) target.mutable_sun_wilson()->set_beta(phase.beta());
+  const auto change = [&](const auto& settings) {
+    if (settings.shape_size() > 0) *target.mutable_lattice()->mutable_shape() = settings.shape();
+    if (settings.beta() != 0) target.mutable_sun_wilson()->set_beta(settings.beta());
+  };
+  phase.has_gauss_newton() ? change(phase.gauss_newton()) : change(phase.trivialising_regression());
   return target;
 }
 
 absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::Target& target, int sweeps) {
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(target));
   RETURN_IF_ERROR(CheckVolume(lattice));
-  static const v1::LoopFlow kNone;  // the Haar measure
-  const v1::LoopFlow& flow = spec.layers_size() == 0 ? kNone : spec.layers(0).loop_flow();
+  static const v1::Layer kNone;  // the Haar measure
+  const v1::Layer& layer = spec.layers_size() == 0 ? kNone : spec.layers(0);
+  const v1::LoopFlow& flow = layer.loop_flow();
+  const bool continuous = layer.has_continuous_loop_flow();
+  const LoopClasses& classes = continuous ? layer.continuous_loop_flow().classes() : flow.classes();
   LoopFlowPlan plan{.name = "layers.0", .lattice = std::move(lattice)};
   plan.colours = static_cast<int>(spec.target().sun_wilson().colours());
-  plan.sweeps = sweeps > 0 ? sweeps : static_cast<int>(flow.sweeps());
+  plan.sweeps = continuous ? 1 : sweeps > 0 ? sweeps : static_cast<int>(flow.sweeps());
+  plan.time_modes = static_cast<int>(layer.continuous_loop_flow().time_modes());
   plan.per_mask = flow.per_mask();
-  for (const auto& c : flow.classes()) {
+  for (const auto& c : classes) {
     plan.class_scale.push_back(std::pow(plan.colours, c.joined() ? -1 : -c.loops_size()));
     plan.is_plaquette.push_back(c.loops_size() == 1 && c.loops(0).steps_size() == 4);
   }
   if (plan.sweeps == 0) return plan;
-  ASSIGN_OR_RETURN(const std::vector<LinkMaskSites> masks,
-                   LinkMasks(plan.lattice, FamilyOf(flow, plan.lattice.dims())));
+  std::vector<LinkMaskSites> masks = AllLinks(plan.lattice);
+  if (!continuous) {
+    ASSIGN_OR_RETURN(masks, LinkMasks(plan.lattice, FamilyOf(flow, plan.lattice.dims())));
+  }
   plan.masks = static_cast<int>(masks.size());
   for (int m = 0; m < plan.masks; ++m) {
     // Masks of one direction are translates of each other.
     if (m == 0 || masks[m].mu != masks[m - 1].mu) {
-      ASSIGN_OR_RETURN(LinkProgram program, ProgramOf(flow, plan, masks[m]));
+      ASSIGN_OR_RETURN(LinkProgram program, ProgramOf(classes, plan, masks[m]));
       plan.programs.push_back(std::move(program));
     }
     LoopStepPlan& step = plan.steps.emplace_back();
@@ -177,7 +216,7 @@ absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::T
   return plan;
 }
 
-LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan) : plan_(plan) {
+LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan, int32_t integration_steps) : plan_(plan) {
   for (const LinkProgram& program : plan.programs) programs_.push_back(program.View());
   for (const LoopStepPlan& step : plan.steps) {
     steps_.push_back({step.program, static_cast<int32_t>(step.links.size()), step.links.data(), step.inputs.data()});
@@ -189,7 +228,12 @@ LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan) : plan_(plan) {
       passes_.push_back({s, plan.per_mask ? sweep * plan.masks + s : sweep});
     }
   }
-  coefficients_.assign(static_cast<size_t>(plan.rows()) * plan.classes(), 0.0);
+  int32_t rows = plan.rows();
+  if (plan.is_continuous()) {
+    mixing_ = TimeModes(integration_steps, plan.time_modes);
+    rows = 2 * integration_steps + 1;
+  }
+  coefficients_.assign(static_cast<size_t>(rows) * plan.classes(), 0.0);
   AppendLoops(plan.lattice, 1, 1, &plaquette_begin_, &plaquette_links_);
   AppendLoops(plan.lattice, 2, 1, &rectangle_begin_, &rectangle_links_);
   flow_ = {plan.colours,
@@ -200,11 +244,12 @@ LoopFlowTables::LoopFlowTables(const LoopFlowPlan& plan) : plan_(plan) {
            steps_.data(),
            static_cast<int32_t>(passes_.size()),
            passes_.data(),
-           plan.rows(),
+           rows,
            plan.classes(),
            coefficients_.data(),
            {static_cast<int32_t>(plaquette_begin_.size()) - 1, plaquette_begin_.data(), plaquette_links_.data()},
-           {static_cast<int32_t>(rectangle_begin_.size()) - 1, rectangle_begin_.data(), rectangle_links_.data()}};
+           {static_cast<int32_t>(rectangle_begin_.size()) - 1, rectangle_begin_.data(), rectangle_links_.data()},
+           plan.is_continuous() ? integration_steps : 0};
 }
 
 std::vector<double> LoopFlowPlan::InitialValues(double beta) const {
@@ -213,7 +258,8 @@ std::vector<double> LoopFlowPlan::InitialValues(double beta) const {
   std::vector<double> values(layout.size(), 0.0);
   for (int k = 0; k < classes(); ++k) {
     if (!is_plaquette[k]) continue;
-    for (int r = 0; r < rows(); ++r) values[r * classes() + k] = beta / (4 * casimir) / sweeps;
+    const int filled = is_continuous() ? 1 : rows();
+    for (int r = 0; r < filled; ++r) values[r * classes() + k] = beta / (4 * casimir) / sweeps;
     break;
   }
   return values;
@@ -238,8 +284,31 @@ void LoopFlowPlan::AddToSweeps(absl::Span<const double> change, int fewer, std::
 }
 
 void LoopFlowTables::Set(absl::Span<const double> parameters) {
-  const int classes = plan_.classes();
-  for (size_t i = 0; i < parameters.size(); ++i) coefficients_[i] = parameters[i] * plan_.class_scale[i % classes];
+  const int classes = plan_.classes(), modes = plan_.rows();
+  for (size_t i = 0; i < coefficients_.size(); ++i) {
+    const size_t k = i % classes, row = i / classes;
+    double c = 0;
+    if (mixing_.empty()) {
+      c = parameters[i];
+    } else {
+      for (int m = 0; m < modes; ++m) c += mixing_[row * modes + m] * parameters[m * classes + k];
+    }
+    coefficients_[i] = c * plan_.class_scale[k];
+  }
+}
+
+void LoopFlowTables::ToParameters(const double* gradient, int64_t stride, double* out) const {
+  const int classes = plan_.classes(), modes = plan_.rows();
+  std::fill_n(out, modes * classes, 0.0);
+  for (size_t i = 0; i < coefficients_.size(); ++i) {
+    const size_t k = i % classes, row = i / classes;
+    const double g = plan_.class_scale[k] * gradient[static_cast<int64_t>(i) * stride];
+    if (mixing_.empty()) {
+      out[i] = g;
+    } else {
+      for (int m = 0; m < modes; ++m) out[m * classes + k] += mixing_[row * modes + m] * g;
+    }
+  }
 }
 
 }  // namespace haarflow

@@ -31,8 +31,9 @@ struct LoopStepPlan {
   std::vector<int32_t> inputs;  // [links][inputs of the program]
 };
 
-// One tensor, float64: NAME.coefficients [sweeps, or sweeps x masks][classes]. A class's number multiplies the product
-// of the traces divided by N each.
+// One tensor, float64: NAME.coefficients [sweeps, or sweeps x masks; continuous: Chebyshev polynomials in
+// time][classes]. A class's number multiplies the product of the traces divided by N each. A continuous flow has one
+// sweep, of masks that hold all links of a direction and leave no term out.
 struct LoopFlowPlan {
   std::string name;  // "layers.0"
   Lattice lattice;
@@ -40,15 +41,18 @@ struct LoopFlowPlan {
   int sweeps = 1;
   int masks = 1;
   bool per_mask = false;
+  int time_modes = 0;               // > 0: continuous
   std::vector<double> class_scale;  // N^-loops
   std::vector<bool> is_plaquette;   // [classes]: one loop of four links
   std::vector<LinkProgram> programs;
   std::vector<LoopStepPlan> steps;  // one for each mask, in order
   ParameterLayout layout;
 
-  int rows() const { return per_mask ? sweeps * masks : sweeps; }
+  bool is_continuous() const { return time_modes > 0; }
+  int rows() const { return is_continuous() ? time_modes : per_mask ? sweeps * masks : sweeps; }
   int classes() const { return static_cast<int>(class_scale.size()); }
-  // The leading-order trivialising map (arXiv:0907.5491), cut into sweeps: exact by its weights without any training.
+  // The leading-order trivialising map (arXiv:0907.5491), cut into sweeps or constant in time: exact by its weights
+  // without any training.
   std::vector<double> InitialValues(double beta) const;
   // A flow of `fewer` sweeps stands for this one with equal numbers in groups of sweeps: its numbers are their sums,
   // and a change of them is shared.
@@ -61,18 +65,24 @@ struct LoopFlowPlan {
 absl::StatusOr<LoopFlowPlan> PlanLoopFlow(const v1::ModelSpec& spec, const v1::Target& target, int sweeps = 0);
 // INVALID_ARGUMENT, beginning with `path`.
 absl::Status CheckLoopFlow(const v1::LoopFlow& flow, const v1::Target& target, const std::string& path);
+absl::Status CheckContinuousLoopFlow(const v1::ContinuousLoopFlow& flow, const v1::Target& target,
+                                     const std::string& path);
 
-// What a Gauss-Newton phase trains for: the spec's target with the phase's shape and beta.
-v1::Target GaussNewtonTarget(const v1::ModelSpec& spec, const v1::GaussNewton& phase);
+// What a phase of Gauss-Newton steps or of regressions trains for: the spec's target with the phase's shape and beta.
+v1::Target LoopPhaseTarget(const v1::ModelSpec& spec, const v1::TrainingPhase& phase);
 
 // Owns what view() points to. `plan` must outlive it.
 class LoopFlowTables {
  public:
-  explicit LoopFlowTables(const LoopFlowPlan& plan);
+  // `integration_steps`: of a continuous flow.
+  explicit LoopFlowTables(const LoopFlowPlan& plan, int32_t integration_steps = 0);
   LoopFlowTables(const LoopFlowTables&) = delete;
   LoopFlowTables& operator=(const LoopFlowTables&) = delete;
   // [rows][classes].
   void Set(absl::Span<const double> parameters);
+  // The derivatives with respect to parameters, from those with respect to the coefficients of the view, which lie
+  // `stride` numbers apart.
+  void ToParameters(const double* gradient, int64_t stride, double* out) const;
   const hf_loop_flow& view() const { return flow_; }
 
  private:
@@ -82,6 +92,7 @@ class LoopFlowTables {
   std::vector<hf_loop_step> steps_;
   std::vector<hf_loop_pass> passes_;
   std::vector<double> coefficients_;
+  std::vector<double> mixing_;  // [rows of the view][rows of the parameters]
   std::vector<int32_t> plaquette_begin_, plaquette_links_, rectangle_begin_, rectangle_links_;
 };
 

@@ -52,4 +52,19 @@ std::vector<double> U1InitialValues(const U1FlowPlan& plan, uint64_t seed) {
   return values;
 }
 
+std::vector<double> TimeModes(int32_t steps, int32_t modes) {
+  std::vector<double> table;
+  for (int32_t i = 0; i <= 2 * steps; ++i) {
+    const double x = static_cast<double>(i) / steps - 1;  // 2 t - 1
+    double before = 1, now = x;
+    for (int32_t n = 0; n < modes; ++n) {
+      table.push_back(before);
+      const double next = 2 * x * now - before;
+      before = now;
+      now = next;
+    }
+  }
+  return table;
+}
+
 }  // namespace haarflow

@@ -40,4 +40,7 @@ std::vector<double> U1InitialValues(const U1FlowPlan& plan, uint64_t seed);
 void InitialiseStages(const std::vector<StagePlan>& stages, bool starts_as_identity, uint64_t seed, int64_t offset,
                       std::vector<double>* values);
 
+// Chebyshev polynomials of 2 t - 1 at the times t = i / (2 steps) of Runge-Kutta steps: [2 steps + 1][modes].
+std::vector<double> TimeModes(int32_t steps, int32_t modes);
+
 }  // namespace haarflow

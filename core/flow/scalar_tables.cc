@@ -12,21 +12,6 @@ void Convert(absl::Span<const double> in, std::vector<double>* out) {
   for (size_t i = 0; i < in.size(); ++i) values[i] = static_cast<T>(in[i]);
 }
 
-std::vector<double> TimeModes(int32_t steps, int32_t modes) {
-  std::vector<double> table;
-  for (int32_t i = 0; i <= 2 * steps; ++i) {
-    const double x = static_cast<double>(i) / steps - 1;  // 2 t - 1
-    double before = 1, now = x;
-    for (int32_t n = 0; n < modes; ++n) {
-      table.push_back(before);
-      const double next = 2 * x * now - before;
-      before = now;
-      now = next;
-    }
-  }
-  return table;
-}
-
 }  // namespace
 
 ScalarFlowTables::ScalarFlowTables(const ScalarFlowPlan& plan, int32_t steps)

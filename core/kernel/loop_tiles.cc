@@ -48,6 +48,7 @@ class LoopTiledFlow final : public TiledFlow {
     flow_.program = programs_.data();
     flow_.step = steps_.data();
     flow_.pass = arrays_.Keep(flow.pass, flow.passes);
+    if (std::string e = CheckIntegration(); !e.empty()) return e;
     if (std::string e = CopyPaths(&flow_.plaquettes); !e.empty()) return e;
     return CopyPaths(&flow_.rectangles);
   }
@@ -66,7 +67,9 @@ class LoopTiledFlow final : public TiledFlow {
       matrices_ = Allocate<double>(owner.max_slots_ * matrix);
       scalars_ = Allocate<double>(owner.max_scalars_ * 2 * kMatrixLanes);
       product_ = Allocate<double>((4 + owner.max_loops_) * matrix);
-      work_ = {links_.get(), matrices_.get(), scalars_.get(), product_.get()};
+      const bool continuous = owner.flow_.integration_steps > 0;
+      stages_ = Allocate<double>(continuous ? StageNumbers(owner.flow_.colours, owner.flow_.links) : 0);
+      work_ = {links_.get(), matrices_.get(), scalars_.get(), product_.get(), stages_.get()};
       field = field_.get();
     }
 
@@ -121,9 +124,24 @@ class LoopTiledFlow final : public TiledFlow {
     }
 
     const LoopTiledFlow& owner_;
-    Buffer<double> field_, links_, matrices_, scalars_, product_;
+    Buffer<double> field_, links_, matrices_, scalars_, product_, stages_;
     LoopWorkspace work_;
   };
+
+  // A continuous flow reads the force of every link, and a row of coefficients for every half step.
+  std::string CheckIntegration() const {
+    if (flow_.integration_steps == 0) return "";
+    if (flow_.integration_steps < 0 || int64_t{flow_.rows} != 2 * int64_t{flow_.integration_steps} + 1) {
+      return "a continuous flow's coefficients do not fit its steps";
+    }
+    std::vector<int> active(flow_.links, 0);
+    for (int32_t p = 0; p < flow_.passes; ++p) {
+      const hf_loop_step& step = steps_[flow_.pass[p].step];
+      for (int32_t a = 0; a < step.active; ++a) ++active[step.link[a]];
+    }
+    const bool once = std::all_of(active.begin(), active.end(), [](int n) { return n == 1; });
+    return once ? "" : "a continuous flow's passes do not cover every link once";
+  }
 
   std::string CopyProgram(hf_link_program* program) {
     if (program->inputs < 0 || program->matrices < 1 || program->scalars < 0 || program->ops < 0 ||

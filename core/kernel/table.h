@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define HAARFLOW_KERNELS_ABI 4u
+#define HAARFLOW_KERNELS_ABI 5u
 
 enum { HF_OK = 0, HF_INVALID = 1, HF_NO_MEMORY = 2, HF_DEVICE_ERROR = 3, HF_DEVICE_LOST = 4 };
 enum { HF_ACTIVATION_NONE = 0, HF_ACTIVATION_SILU = 1, HF_ACTIVATION_LEAKY_RELU = 2, HF_ACTIVATION_TANH = 3 };
@@ -224,6 +224,10 @@ typedef struct hf_loop_flow {
   const double* coefficient; /* [rows][columns] */
   hf_loops plaquettes;       /* for the action: 4 links each */
   hf_loops rectangles;       /* 6 links each */
+  /* 0: masked updates. n: dU/dt = F U for all links at once, t from 0 to 1, in n commutator-free Runge-Kutta steps of
+   * fourth order; a pass for every step, each link active in exactly one; row i of the coefficients is that of time i /
+   * (2 n), rows = 2 n + 1. log q integrates the divergence sum_a d_a F^a with the same stages. */
+  int32_t integration_steps;
 } hf_loop_flow;
 
 /* The action's numbers, as flow_draw and flow_density take them. U(1): { beta }, S = -beta sum over plaquettes

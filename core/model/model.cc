@@ -106,6 +106,17 @@ absl::StatusOr<std::vector<double>> TakeParameters(const ParameterLayout& layout
 constexpr size_t kMaxCachedFlows = 16;
 constexpr double kMaxSteps = 4096;
 
+// The Runge-Kutta steps that are served.
+absl::StatusOr<int32_t> TakeSteps(const TensorMap& weights) {
+  RETURN_IF_ERROR(Find(weights, "steps", Tensor::Type::kFloat64, {1}).status());
+  ASSIGN_OR_RETURN(const std::vector<double> stored, weights.at("steps").ToDoubles());
+  if (!(stored[0] >= 1 && stored[0] <= kMaxSteps) || stored[0] != std::floor(stored[0])) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor 'steps' is ", stored[0], "; it must be an integer in 1..", kMaxSteps));
+  }
+  return static_cast<int32_t>(stored[0]);
+}
+
 }  // namespace
 
 Model::Model(v1::ModelSpec spec, Lattice lattice, const hf_kernels& kernels, int device)
@@ -121,7 +132,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& 
       new Model(spec, std::move(lattice), elsewhere ? CpuKernels() : kernels, elsewhere ? 0 : device));
   RETURN_IF_ERROR(model->is_perfect()              ? model->LoadPerfect(weights)
                   : spec.target().has_phi4()       ? model->LoadScalar(weights, steps)
-                  : spec.target().has_sun_wilson() ? model->LoadLoops(weights)
+                  : spec.target().has_sun_wilson() ? model->LoadLoops(weights, steps)
                                                    : model->LoadU1(weights));
   return std::shared_ptr<const Model>(std::move(model));
 }
@@ -137,15 +148,20 @@ absl::Status Model::LoadU1(const TensorMap& weights) {
   return absl::OkStatus();
 }
 
-absl::Status Model::LoadLoops(const TensorMap& weights) {
+absl::Status Model::LoadLoops(const TensorMap& weights, int32_t steps) {
   ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec_, spec_.target()));
   ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
-  if (weights.size() != plan.layout.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", plan.layout.blocks().size()));
+  size_t used = plan.layout.blocks().size();
+  if (plan.is_continuous()) {
+    ++used;
+    ASSIGN_OR_RETURN(const int32_t stored, TakeSteps(weights));
+    steps_ = steps == 0 ? stored : steps;
+  }
+  if (used != weights.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", used));
   }
   parameters_ = plan.layout.size();
-  LoopFlowTables tables(plan);
+  LoopFlowTables tables(plan, steps_);
   tables.Set(values_);
   void* handle = nullptr;
   RETURN_IF_ERROR(KernelError(kernels_.loop_flow_create(&tables.view(), device_, &handle), "loading the flow"));
@@ -159,13 +175,8 @@ absl::Status Model::LoadScalar(const TensorMap& weights, int32_t steps) {
   size_t used = plan.layout.blocks().size();
   if (plan.has_continuous_layer()) {
     ++used;
-    RETURN_IF_ERROR(Find(weights, "steps", Tensor::Type::kFloat64, {1}).status());
-    ASSIGN_OR_RETURN(const std::vector<double> stored, weights.at("steps").ToDoubles());
-    if (!(stored[0] >= 1 && stored[0] <= kMaxSteps) || stored[0] != std::floor(stored[0])) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor 'steps' is ", stored[0], "; it must be an integer in 1..", kMaxSteps));
-    }
-    steps_ = steps == 0 ? static_cast<int32_t>(stored[0]) : steps;
+    ASSIGN_OR_RETURN(const int32_t stored, TakeSteps(weights));
+    steps_ = steps == 0 ? stored : steps;
   }
   if (used != weights.size()) {
     return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", used));

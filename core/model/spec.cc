@@ -77,7 +77,11 @@ absl::Status CheckSchedule(const v1::TrainingPhase& phase, const std::string& pa
 absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path) {
   RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".steps"), phase.steps(), 1, kMaxSteps));
   RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".batch"), phase.batch(), 1, kMaxBatch));
-  if (phase.has_gauss_newton()) return absl::OkStatus();  // CheckGaussNewton
+  if (phase.integration_steps() != 0) {
+    RETURN_IF_ERROR(
+        CheckRange(absl::StrCat(path, ".integration_steps"), phase.integration_steps(), 1, kMaxIntegrationSteps));
+  }
+  if (phase.has_gauss_newton() || phase.has_trivialising_regression()) return absl::OkStatus();  // CheckLoopPhase
   RETURN_IF_ERROR(CheckFinite(absl::StrCat(path, ".learning_rate"), phase.learning_rate(), phase.learning_rate() > 0,
                               "finite and positive"));
   RETURN_IF_ERROR(CheckSchedule(phase, path));
@@ -102,42 +106,48 @@ absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path)
   if (phase.forward_samples() == v1::FORWARD_SAMPLES_METROPOLIS && forward == 1) {
     return Bad(path, ".forward_weight is 1; FORWARD_SAMPLES_METROPOLIS needs proposals: a weight below 1");
   }
-  if (phase.integration_steps() != 0) {
-    RETURN_IF_ERROR(
-        CheckRange(absl::StrCat(path, ".integration_steps"), phase.integration_steps(), 1, kMaxIntegrationSteps));
-  }
   return CheckRange(absl::StrCat(path, ".warmup_steps"), phase.warmup_steps(), 0, phase.steps(),
                     " (the phase's steps)");
 }
 
 // `phase` has passed CheckPhase.
-absl::Status CheckGaussNewton(const v1::ModelSpec& spec, const v1::TrainingPhase& phase, const std::string& path) {
-  const bool loops = spec.target().has_sun_wilson();
+absl::Status CheckLoopPhase(const v1::ModelSpec& spec, const v1::TrainingPhase& phase, const std::string& path) {
+  const bool loops = spec.target().has_sun_wilson(), regression = phase.has_trivialising_regression();
   if (loops && spec.layers_size() == 0) return Bad(path, ": without layers there is nothing to train; leave it out");
-  if (phase.has_gauss_newton() != loops) {
+  if ((phase.has_gauss_newton() || regression) != loops) {
     return loops ? Bad(path, ".gauss_newton is missing; loop flows are trained by Gauss-Newton steps")
-                 : Bad(path, ".gauss_newton is for loop flows");
+                 : Bad(path, ".gauss_newton and trivialising_regression are for loop flows");
   }
   if (!loops) return absl::OkStatus();
+  const v1::Layer& layer = spec.layers(0);
+  const bool continuous = layer.has_continuous_loop_flow();
   v1::TrainingPhase rest = phase;
   rest.clear_steps();
   rest.clear_batch();
-  rest.clear_gauss_newton();
-  if (rest.ByteSizeLong() != 0) return Bad(path, " sets more than steps, batch and gauss_newton");
+  regression ? rest.clear_trivialising_regression() : rest.clear_gauss_newton();
+  if (continuous) rest.clear_integration_steps();
+  if (rest.ByteSizeLong() != 0) {
+    return Bad(path, " sets more than steps, batch", continuous ? ", integration_steps" : "", " and ",
+               regression ? "trivialising_regression" : "gauss_newton");
+  }
+  if (regression && !continuous) return Bad(path, ".trivialising_regression is for continuous_loop_flow");
   const v1::GaussNewton& g = phase.gauss_newton();
   RETURN_IF_ERROR(
       CheckFinite(path + ".gauss_newton.damping", g.damping(), g.damping() >= 0, "finite and not negative"));
-  const uint32_t sweeps = spec.layers(0).loop_flow().sweeps();
+  const uint32_t sweeps = continuous ? 1 : layer.loop_flow().sweeps();
   if (g.sweeps() != 0 && sweeps % g.sweeps() != 0) {
     return Bad(path, ".gauss_newton.sweeps is ", g.sweeps(), ", which does not divide the flow's ", sweeps);
   }
-  v1::Target target = GaussNewtonTarget(spec, g);
-  RETURN_IF_ERROR(Annotate(ValidateTarget(target), path + ".gauss_newton"));
+  const std::string settings = path + (regression ? ".trivialising_regression" : ".gauss_newton");
+  const v1::Target target = LoopPhaseTarget(spec, phase);
+  RETURN_IF_ERROR(Annotate(ValidateTarget(target), settings));
   if (target.lattice().shape_size() != spec.target().lattice().shape_size()) {
-    return Bad(path, ".gauss_newton.shape has ", g.shape_size(), " extents; the target's lattice has ",
+    return Bad(settings, ".shape has ", target.lattice().shape_size(), " extents; the target's lattice has ",
                spec.target().lattice().shape_size());
   }
-  return Annotate(CheckLoopFlow(spec.layers(0).loop_flow(), target, "loop_flow"), path + ".gauss_newton");
+  return Annotate(continuous ? CheckContinuousLoopFlow(layer.continuous_loop_flow(), target, "continuous_loop_flow")
+                             : CheckLoopFlow(layer.loop_flow(), target, "loop_flow"),
+                  settings);
 }
 
 absl::Status CheckTraining(const v1::ModelSpec& spec) {
@@ -149,7 +159,7 @@ absl::Status CheckTraining(const v1::ModelSpec& spec) {
   RETURN_IF_ERROR(CheckCount("training.phases", plan.phases_size(), 0, kMaxPhases));
   for (int i = 0; i < plan.phases_size(); ++i) {
     RETURN_IF_ERROR(CheckPhase(plan.phases(i), At("training", "phases", i)));
-    RETURN_IF_ERROR(CheckGaussNewton(spec, plan.phases(i), At("training", "phases", i)));
+    RETURN_IF_ERROR(CheckLoopPhase(spec, plan.phases(i), At("training", "phases", i)));
     if (!scalar && (plan.phases(i).kinetic_penalty() != 0 || plan.phases(i).forward_weight() != 0)) {
       return Bad(At("training", "phases", i), ": kinetic_penalty and forward_weight are for scalar fields");
     }

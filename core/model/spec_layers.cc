@@ -283,12 +283,19 @@ absl::StatusOr<uint64_t> CheckLayer(const v1::ModelSpec& spec, int position, con
       if (spec.layers_size() != 1) return Bad(path, ".loop_flow must be the only layer");
       RETURN_IF_ERROR(CheckLoopFlow(layer.loop_flow(), target, path + ".loop_flow"));
       return layer.loop_flow().sweeps();
+    case v1::Layer::kContinuousLoopFlow:
+      if (!target.has_sun_wilson()) {
+        return Bad(path, ".continuous_loop_flow transforms SU(N) links; ", FieldsText(target));
+      }
+      if (spec.layers_size() != 1) return Bad(path, ".continuous_loop_flow must be the only layer");
+      RETURN_IF_ERROR(CheckContinuousLoopFlow(layer.continuous_loop_flow(), target, path + ".continuous_loop_flow"));
+      return 1;
     case v1::Layer::KIND_NOT_SET:
       break;
   }
   return Bad(path,
-             ".kind is not set; use u1_coupling_stack, loop_flow, scalar_coupling_stack, scalar_continuous_flow or "
-             "scalar_heat_bath");
+             ".kind is not set; use u1_coupling_stack, loop_flow, continuous_loop_flow, scalar_coupling_stack, "
+             "scalar_continuous_flow or scalar_heat_bath");
 }
 
 }  // namespace

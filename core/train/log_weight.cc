@@ -8,9 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status.h"
 #include "core/exact/weights.h"
+#include "core/flow/loop_scratch.h"
 #include "core/kernel/cpu/isa.h"
 #include "core/kernel/cpu/loop_isa.h"
-#include "core/kernel/tiles.h"
+#include "core/train/cholesky.h"
 
 namespace haarflow {
 namespace {
@@ -18,42 +19,13 @@ namespace {
 using kernel::kMatrixLanes;
 constexpr uint32_t kTrainingPurpose = 5;  // NoisePurpose::kTraining
 
-// One thread's memory.
-class LoopScratch {
- public:
-  explicit LoopScratch(const LoopFlowPlan& plan) {
-    const int64_t matrix = (plan.colours == 2 ? 4 : 18) * kMatrixLanes;
-    int64_t matrices = 1, scalars = 0, loops = 0, active = 0;
-    for (const LinkProgram& p : plan.programs) {
-      matrices = std::max(matrices, static_cast<int64_t>(p.slot.size()));
-      scalars = std::max(scalars, int64_t{p.scalars});
-      loops = std::max(loops, static_cast<int64_t>(p.loops.size()));
-    }
-    for (const LoopStepPlan& s : plan.steps) active += static_cast<int64_t>(s.links.size());
-    work.forward = {Take(plan.lattice.links() * matrix), Take(matrices * matrix), Take(scalars * 2 * kMatrixLanes),
-                    Take((4 + loops) * matrix)};
-    work.snapshots = Take(active * plan.sweeps * matrix);
-    work.cotangent = Take(plan.lattice.links() * matrix);
-    work.matrix_cotangent = Take(matrices * matrix);
-    work.scalar_cotangent = Take(scalars * 2 * kMatrixLanes);
-    work.gradient = Take(plan.layout.size() * kMatrixLanes);
-    work.tape = Take(kernel::kTapeBytes / static_cast<int64_t>(sizeof(double)));
-  }
-  kernel::LoopTrainWorkspace work{};
-
- private:
-  double* Take(int64_t n) {
-    buffers_.push_back(kernel::Allocate<double>(n));
-    return buffers_.back().get();
-  }
-  std::vector<kernel::Buffer<double>> buffers_;
-};
-
 class LoopLogWeights final : public LogWeightSource {
  public:
-  LoopLogWeights(LoopFlowPlan plan, int threads)
-      : plan_(std::move(plan)), tables_(plan_), kernels_(*kernel::LoopKernelsFor(kernel::BestInstructionSet())) {
-    for (int t = 0; t < threads; ++t) scratch_.push_back(std::make_unique<LoopScratch>(plan_));
+  LoopLogWeights(LoopFlowPlan plan, int32_t integration_steps, int threads)
+      : plan_(std::move(plan)),
+        tables_(plan_, integration_steps),
+        kernels_(*kernel::LoopKernelsFor(kernel::BestInstructionSet())) {
+    for (int t = 0; t < threads; ++t) scratch_.push_back(std::make_unique<LoopScratch>(plan_, tables_.view()));
   }
   int64_t parameters() const override { return plan_.layout.size(); }
 
@@ -99,10 +71,7 @@ class LoopLogWeights final : public LogWeightSource {
     for (int i = 0; i < kMatrixLanes; ++i) {
       out->log_weight[first + i] = log_det[i] - s[i];
       if (!with_jacobian) continue;
-      for (int64_t k = 0; k < p; ++k) {
-        out->jacobian[(first + i) * p + k] =
-            plan_.class_scale[k % plan_.classes()] * work.gradient[k * kMatrixLanes + i];
-      }
+      tables_.ToParameters(work.gradient + i, kMatrixLanes, out->jacobian.data() + (first + i) * p);
     }
     return *std::min_element(smallest, smallest + kMatrixLanes);
   }
@@ -128,37 +97,10 @@ Moments MomentsOf(const std::vector<double>& x) {
   return m;
 }
 
-// Solves A x = b for a positive definite A [n][n], of which the lower triangle is overwritten. False when it is not.
-bool SolveCholesky(std::vector<double>* a, std::vector<double>* b) {
-  const auto n = static_cast<int64_t>(b->size());
-  double* m = a->data();
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j <= i; ++j) {
-      double sum = m[i * n + j];
-      for (int64_t k = 0; k < j; ++k) sum -= m[i * n + k] * m[j * n + k];
-      if (i == j) {
-        if (!(sum > 0)) return false;
-        m[i * n + i] = std::sqrt(sum);
-      } else {
-        m[i * n + j] = sum / m[j * n + j];
-      }
-    }
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t k = 0; k < i; ++k) (*b)[i] -= m[i * n + k] * (*b)[k];
-    (*b)[i] /= m[i * n + i];
-  }
-  for (int64_t i = n - 1; i >= 0; --i) {
-    for (int64_t k = i + 1; k < n; ++k) (*b)[i] -= m[k * n + i] * (*b)[k];
-    (*b)[i] /= m[i * n + i];
-  }
-  return true;
-}
-
 }  // namespace
 
-std::unique_ptr<LogWeightSource> MakeLoopLogWeights(LoopFlowPlan plan, int threads) {
-  return std::make_unique<LoopLogWeights>(std::move(plan), threads);
+std::unique_ptr<LogWeightSource> MakeLoopLogWeights(LoopFlowPlan plan, int threads, int32_t integration_steps) {
+  return std::make_unique<LoopLogWeights>(std::move(plan), integration_steps, threads);
 }
 
 absl::StatusOr<GaussNewtonResult> GaussNewtonStep(LogWeightSource* source, uint64_t seed, uint64_t first_index,
@@ -171,7 +113,8 @@ absl::StatusOr<GaussNewtonResult> GaussNewtonStep(LogWeightSource* source, uint6
   if (!before.finite) {
     return absl::AbortedError(
         absl::StrCat("a log w is not finite (smallest determinant of a link ", at.smallest_determinant,
-                     "): the map folds; use more sweeps, a smaller beta to begin with, or a larger damping"));
+                     "): the map folds, or a force is too large; use more sweeps or integration_steps, a smaller beta "
+                     "to begin with, or a larger damping"));
   }
   const int64_t p = source->parameters();
   std::vector<double> mean(p, 0.0), covariance(p * p, 0.0), slope(p, 0.0);

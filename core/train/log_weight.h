@@ -28,8 +28,9 @@ class LogWeightSource {
                                 const std::array<double, 3>& action, bool with_jacobian, LogWeights* out) = 0;
 };
 
-// Of a loop flow, on `threads` threads; the result does not depend on their number.
-std::unique_ptr<LogWeightSource> MakeLoopLogWeights(LoopFlowPlan plan, int threads);
+// Of a loop flow, on `threads` threads; the result does not depend on their number. `integration_steps`: of continuous
+// ones, whose log w and derivatives are those of the integrated map, exactly.
+std::unique_ptr<LogWeightSource> MakeLoopLogWeights(LoopFlowPlan plan, int threads, int32_t integration_steps = 0);
 
 // One damped step (Levenberg and Marquardt) on the variance of log w over the same n fields: solves (A + damping
 // diag(A)) delta = -g, A and g the covariances of the Jacobian with itself and with log w, and takes the step if the

@@ -75,29 +75,30 @@ class LoopTrainable final : public TrainableFlow {
     if (!start.spec.target().has_sun_wilson() || start.spec.layers_size() != 1 || spec_.layers_size() != 1) {
       return absl::InvalidArgumentError("training.start_from: that model is no loop flow");
     }
-    const v1::LoopFlow &from = start.spec.layers(0).loop_flow(), &to = spec_.layers(0).loop_flow();
-    const auto text = [](const v1::LoopFlow& flow) {
-      v1::LoopFlow classes = flow;
-      classes.clear_sweeps();
-      return classes.SerializeAsString();
+    const v1::Layer &from = start.spec.layers(0), &to = spec_.layers(0);
+    const auto text = [](v1::Layer layer) {
+      if (layer.has_loop_flow()) layer.mutable_loop_flow()->clear_sweeps();
+      return layer.SerializeAsString();
     };
     if (start.spec.target().sun_wilson().colours() != spec_.target().sun_wilson().colours() || text(from) != text(to)) {
-      return absl::InvalidArgumentError("training.start_from: that model has other colours, classes or masks");
+      return absl::InvalidArgumentError(
+          "training.start_from: that model has other colours, classes, masks or time_modes");
     }
-    if (to.sweeps() % from.sweeps() != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("training.start_from: that model has ", from.sweeps(),
-                                                     " sweeps, which do not divide ", to.sweeps()));
+    if (to.has_loop_flow() && to.loop_flow().sweeps() % from.loop_flow().sweeps() != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("training.start_from: that model has ", from.loop_flow().sweeps(),
+                                                     " sweeps, which do not divide ", to.loop_flow().sweeps()));
     }
     ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(start.spec, start.spec.target()));
     ASSIGN_OR_RETURN(std::vector<double> numbers, TakeWeights(plan.layout, start.weights));
     const double beta = start.spec.target().sun_wilson().beta();
     for (double& number : numbers) number *= beta == 0 ? 1 : spec_.target().sun_wilson().beta() / beta;
     std::vector<double> parameters(plan_.layout.size(), 0.0);
-    plan_.AddToSweeps(numbers, static_cast<int>(from.sweeps()), &parameters);
+    plan_.AddToSweeps(numbers, plan.sweeps, &parameters);
     return parameters;
   }
   absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int /*threads*/) const override { return nullptr; }
   const LoopFlowPlan* loop_plan() const override { return &plan_; }
+  bool is_integrated() const override { return plan_.is_continuous(); }
 
  private:
   const v1::ModelSpec spec_;

@@ -32,7 +32,7 @@ class TrainableFlow {
   virtual absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const = 0;
   // Whether log q comes from integration, with a number of steps that is served (tensor "steps").
   virtual bool is_integrated() const { return false; }
-  // Not null: trained by Gauss-Newton steps on the variance of log w.
+  // Not null: trained by Gauss-Newton steps on the variance of log w, or by regression.
   virtual const LoopFlowPlan* loop_plan() const { return nullptr; }
   // The weights as they are stored and served; `steps`: of integrated flows.
   TensorMap Weights(absl::Span<const double> parameters, int32_t steps) const;

@@ -28,17 +28,12 @@ double SecondsSince(SteadyClock::time_point start) {
 constexpr uint64_t kMaxStateBytes = uint64_t{8} << 30;
 constexpr uint64_t kGuardWindow = 100;  // steps
 constexpr uint64_t kMaxWildSteps = 10;
-constexpr double kLeastDamping = 1e-4;  // of Gauss-Newton steps
 constexpr uint64_t kIntegrationCheckSteps = 500;
 constexpr int32_t kDefaultIntegrationSteps = 8;
 // Fields of the target that forward KL draws its batches from, and the most numbers they may hold.
 constexpr int64_t kForwardSamples = 16384;
 constexpr int64_t kMaxSampleNumbers = int64_t{1} << 26;
 constexpr uint32_t kForwardDof = 0xFFFFFE00u;  // of kTraining: above any site's
-
-int32_t IntegrationSteps(const v1::TrainingPhase& phase) {
-  return phase.integration_steps() == 0 ? kDefaultIntegrationSteps : static_cast<int32_t>(phase.integration_steps());
-}
 
 double LearningRate(const v1::TrainingPhase& phase, uint64_t step) {
   const double done = static_cast<double>(step) / static_cast<double>(phase.steps());
@@ -75,6 +70,10 @@ absl::StatusOr<std::vector<double>> TakeDoubles(const TensorMap& tensors, const 
 }
 
 }  // namespace
+
+int32_t IntegrationSteps(const v1::TrainingPhase& phase) {
+  return phase.integration_steps() == 0 ? kDefaultIntegrationSteps : static_cast<int32_t>(phase.integration_steps());
+}
 
 Trainer::Trainer(v1::ModelSpec spec, std::unique_ptr<TrainableFlow> flow, TrainerOptions options)
     : spec_(std::move(spec)), flow_(std::move(flow)), options_(std::move(options)) {}
@@ -149,33 +148,14 @@ absl::Status Trainer::Run() {
   return SaveState();
 }
 
-absl::Status Trainer::GaussNewton(const v1::TrainingPhase& phase, uint64_t step_in_phase) {
-  const LoopFlowPlan& plan = *flow_->loop_plan();
-  const v1::GaussNewton& settings = phase.gauss_newton();
-  const v1::Target target = GaussNewtonTarget(spec_, settings);
-  const int sweeps = settings.sweeps() == 0 ? plan.sweeps : static_cast<int>(settings.sweeps());
-  if (log_weights_of_ != &phase) {
-    ASSIGN_OR_RETURN(LoopFlowPlan of_phase, PlanLoopFlow(spec_, target, sweeps));
-    log_weights_ = MakeLoopLogWeights(std::move(of_phase), options_.threads);
-    log_weights_of_ = &phase;
-  }
-  if (step_in_phase == 0 && settings.damping() > 0) damping_ = settings.damping();
-  const std::vector<double> before = plan.SumSweeps(parameters_, sweeps);
-  std::vector<double> numbers = before;
-  ASSIGN_OR_RETURN(const GaussNewtonResult result,
-                   GaussNewtonStep(log_weights_.get(), spec_.training().seed(), next_index_, phase.batch(),
-                                   ActionNumbers(target), kLeastDamping, &damping_, &numbers));
-  next_index_ += phase.batch();
-  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] -= before[i];
-  plan.AddToSweeps(numbers, sweeps, &parameters_);
-  average_ = parameters_;
-  progress_.loss = -result.mean;
-  progress_.ess = result.ess;
-  return absl::OkStatus();
-}
-
 absl::Status Trainer::Step(const v1::TrainingPhase& phase, uint64_t step_in_phase) {
-  if (phase.has_gauss_newton()) return GaussNewton(phase, step_in_phase);
+  if (flow_->loop_plan() != nullptr) {
+    // Regressions do not look at the integrated log w.
+    if (!phase.has_gauss_newton()) return TrivialisingRegression(phase);
+    RETURN_IF_ERROR(GaussNewton(phase, step_in_phase));
+    const bool last = step_in_phase + 1 == phase.steps();
+    return last && flow_->is_integrated() ? CheckIntegration(phase) : absl::OkStatus();
+  }
   TrainingBatch batch;
   batch.seed = spec_.training().seed();
   batch.first_index = next_index_;
@@ -291,9 +271,10 @@ absl::Status Trainer::CheckIntegration(const v1::TrainingPhase& phase) const {
   for (double e : excess) square += (e - mean) * (e - mean);
   const double error = std::sqrt(square * (kBins - 1) / kBins);
   if (!(mean < -6 * error - 1e-9)) return absl::OkStatus();
-  return absl::AbortedError(absl::StrCat(
-      "the mean loss at ", steps, " integration steps lies ", -mean, " +- ", error,
-      " below -log Z: the optimiser lives on integration error; raise integration_steps or kinetic_penalty"));
+  return absl::AbortedError(
+      absl::StrCat("the mean loss at ", steps, " integration steps lies ", -mean, " +- ", error,
+                   " below -log Z: the optimiser lives on integration error; raise integration_steps",
+                   spec_.target().has_phi4() ? " or kinetic_penalty" : ""));
 }
 
 absl::Status Trainer::CheckGuards(const BatchResult& batch) {

@@ -43,6 +43,9 @@ struct TrainerOptions {
   std::function<bool(const TrainingProgress&)> on_progress;
 };
 
+// Runge-Kutta steps of continuous flows while they train.
+int32_t IntegrationSteps(const v1::TrainingPhase& phase);
+
 class Trainer {
  public:
   // A new model, or from `start`, another model with the same layers. Resumes from options.state_file if it exists.
@@ -70,6 +73,7 @@ class Trainer {
   Trainer(v1::ModelSpec spec, std::unique_ptr<TrainableFlow> flow, TrainerOptions options);
   absl::Status Step(const v1::TrainingPhase& phase, uint64_t step_in_phase);
   absl::Status GaussNewton(const v1::TrainingPhase& phase, uint64_t step_in_phase);
+  absl::Status TrivialisingRegression(const v1::TrainingPhase& phase);
   absl::Status AddForwardGradient(const v1::TrainingPhase& phase, TrainingBatch batch, const BatchResult& drawn,
                                   std::vector<double>* gradient);
   void UpdateChains(const BatchResult& drawn, const BatchResult& states, uint64_t first_index);

@@ -151,6 +151,24 @@ training {{
 '''
 
 
+def leading(name, colours, shape, beta):
+    """The leading-order trivialising map: a continuous flow of plaquettes, without training."""
+    return f'''name: "{name}"
+spec_version: 1
+description: "The leading-order trivialising map (arXiv:0907.5491): nothing trained."
+target {{ lattice {{ {" ".join(f"shape: {x}" for x in shape)} }} sun_wilson {{ colours: {colours} beta: {beta:g} }} }}
+prior {{ uniform {{}} }}
+layers {{
+  continuous_loop_flow {{
+    time_modes: 1
+{classes(colours, CLASSES_2D[:1])}  }}
+}}
+training {{
+  evaluation_samples: 16384
+}}
+'''
+
+
 def curriculum(beta, sweeps, batch, shape="[4, 4]"):
     """beta in five stages at a quarter of the sweeps, then doubled twice."""
     phases = "".join(gauss_newton(1, batch, shape, round(beta * f, 4), sweeps // 4) for f in (0.4, 0.55, 0.7, 0.85))
@@ -176,6 +194,8 @@ def main():
     }
     for name, text in specs.items():
         (HERE / f"{name}.txtpb").write_text(text)
+    for name, shape, beta in (("su3-l8-b2-leading", [8, 8], 2), ("su3-4x4x4x4-b1-leading", four, 1)):
+        (HERE / f"{name}.txtpb").write_text(leading(name, 3, shape, beta))
 
 
 if __name__ == "__main__":

@@ -199,11 +199,12 @@ absl::Status Check(const std::string& spec_file) {
       updates += static_cast<int64_t>(step.links.size());
       products += static_cast<int64_t>(step.links.size()) * plan.programs[step.program].products();
     }
-    absl::PrintF(
-        "%s: %s\n%d sweeps of %d masks, %d classes, %d parameters; a draw updates %d links with %.1f matrix products "
-        "each\n",
-        spec.name(), DescribeTarget(spec.target()), plan.sweeps, plan.masks, plan.classes(), plan.layout.size(),
-        updates * plan.sweeps, updates == 0 ? 0.0 : static_cast<double>(products) / static_cast<double>(updates));
+    const std::string what = plan.is_continuous() ? absl::StrCat(plan.time_modes, " polynomials in time, ")
+                                                  : absl::StrCat(plan.sweeps, " sweeps of ", plan.masks, " masks, ");
+    absl::PrintF("%s: %s\n%s%d classes, %d parameters; a %s %d links with %.1f matrix products each\n", spec.name(),
+                 DescribeTarget(spec.target()), what, plan.classes(), plan.layout.size(),
+                 plan.is_continuous() ? "Runge-Kutta stage moves" : "draw updates", updates * plan.sweeps,
+                 updates == 0 ? 0.0 : static_cast<double>(products) / static_cast<double>(updates));
     return absl::OkStatus();
   }
   if (spec.target().has_phi4()) {

@@ -22,24 +22,29 @@ StoredModel Load(const std::string& name) { return ModelStore::Open(HAARFLOW_MOD
 struct Floor {
   double updates = 0, flops = 0;
 };
-Floor FloorOf(const LoopFlowPlan& plan) {
+// `steps`: of continuous flows.
+Floor FloorOf(const LoopFlowPlan& plan, int32_t steps) {
   const bool su2 = plan.colours == 2;
   const double product = su2 ? 32 : 216, sum = su2 ? 8 : 36;
+  Floor floor;
   for (const LoopStepPlan& step : plan.steps) {
     const LinkProgram& program = plan.programs[step.program];
     const double n = static_cast<double>(step.links.size()), products = static_cast<double>(program.products());
     const double loops = static_cast<double>(program.loops.size()), pairs = static_cast<double>(program.pairs.size());
     // Exponential, inverse differential and determinant; second derivatives: a symmetric product of gradients for every
     // loop, two combinations of gradients for every pair, three products for every twin.
-    const double map =
+    const double block =
         su2 ? 200 + 12 * program.paired + 12 * pairs
             : 1200 + 144 * program.paired + 128 * pairs + 3 * product * static_cast<double>(program.twins.size());
+    // Continuous: five exponentials and products with the link in four stages, the divergence by sums over gradients.
+    const double map = plan.is_continuous() ? 1.25 * (su2 ? 70 : 350) + 0.25 * product + (su2 ? 6 : 64) * pairs : block;
     floor.updates += n;
     floor.flops +=
         n * (product * (products + loops + 2) + sum * (static_cast<double>(program.ops.size()) - products) + map);
   }
-  floor.updates *= plan.sweeps;
-  floor.flops *= plan.sweeps;
+  const double times = plan.is_continuous() ? 4.0 * steps : plan.sweeps;
+  floor.updates *= times;
+  floor.flops *= times;
   return floor;
 }
 
@@ -59,7 +64,7 @@ void Draw(benchmark::State& state, const std::string& name) {
   state.counters["effective"] =
       benchmark::Counter(n * stored.manifest.card.quality().ess(), benchmark::Counter::kIsRate);
   if (!stored.spec.prior().has_perfect()) {
-    const Floor floor = FloorOf(PlanLoopFlow(stored.spec, stored.spec.target()).value());
+    const Floor floor = FloorOf(PlanLoopFlow(stored.spec, stored.spec.target()).value(), model->steps());
     state.counters["MFLOP"] = 1e-6 * floor.flops;
     state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * floor.flops * n, benchmark::Counter::kIsRate);
     state.counters["ns_per_update"] =
@@ -119,6 +124,9 @@ HF_LOOP_BENCH(su2_b2_2, "su2-l16-b2.2");
 HF_LOOP_BENCH(su3_b5, "su3-l16-b5");
 HF_LOOP_BENCH(su3_b6, "su3-l16-b6");
 HF_LOOP_BENCH(su3_4d_b1, "su3-4x4x4x4-b1");
+// Continuous: an update is a stage's force of a link.
+BENCHMARK_CAPTURE(Draw, su3_leading, "su3-l8-b2-leading")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Draw, su3_4d_leading, "su3-4x4x4x4-b1-leading")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Draw, su2_perfect, "su2-l16-perfect")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Draw, su3_perfect, "su3-l16-perfect")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Derivatives, su3_b5, "su3-l16-b5")->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond);

@@ -74,12 +74,34 @@ inline const char kJoinedLoops[] = R"(
   }
 )";
 
+// One of each kind that a matrix program has: linear loops, loops times a trace, products of two and three traces,
+// conjugated factors.
+inline const char kManyLoopClasses4d[] = R"(
+  classes { name: "plaquette" loops { steps: [1, 2, -1, -2] } }
+  classes { name: "rectangle" loops { steps: [1, 1, 2, -1, -1, -2] } }
+  classes { name: "chair end" loops { steps: [2, 1, -2, 3, -1, -3] active_steps: [1, 4] } }
+  classes { name: "square" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } }
+  classes { name: "modulus" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true } }
+  classes { name: "opposite" loops { steps: [1, 2, -1, -2] active_steps: [0] } loops { steps: [1, -2, -1, 2] conjugate: true } }
+  classes { name: "perpendicular" loops { steps: [1, 2, -1, -2] active_steps: [0] } loops { steps: [1, 3, -1, -3] } }
+  classes { name: "neighbours" loops { steps: [1, 2, -1, -2] active_steps: [0, 2] } loops { steps: [2, 3, -2, -3] start: [1, 0, 0, 0] } }
+  classes { name: "modulus cube" loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] conjugate: true } }
+)";
+
 inline std::string LoopSpec(int colours, const std::string& shape, double beta, int sweeps, const std::string& classes,
                             const std::string& more = "") {
   return "name: \"loop\" spec_version: 1 target { lattice { " + shape +
          " } sun_wilson { colours: " + std::to_string(colours) + " beta: " + std::to_string(beta) +
          " } } prior { uniform {} } layers { loop_flow { sweeps: " + std::to_string(sweeps) + " " + classes +
          " } } training { seed: 1 evaluation_samples: 16384 " + more + " }";
+}
+
+inline std::string ContinuousLoopSpec(int colours, const std::string& shape, double beta, int time_modes,
+                                      const std::string& classes, const std::string& more = "") {
+  return "name: \"loop\" spec_version: 1 target { lattice { " + shape +
+         " } sun_wilson { colours: " + std::to_string(colours) + " beta: " + std::to_string(beta) +
+         " } } prior { uniform {} } layers { continuous_loop_flow { time_modes: " + std::to_string(time_modes) + " " +
+         classes + " } } training { seed: 1 evaluation_samples: 16384 " + more + " }";
 }
 
 }  // namespace haarflow::testing

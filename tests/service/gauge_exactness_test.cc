@@ -76,9 +76,9 @@ class GaugeExactness : public ::testing::Test {
 };
 
 TEST_F(GaugeExactness, PullsOverFortySeeds) {
-  std::vector<std::string> models = {"su2-l16-b2.2", "su3-l16-b5", "su3-4x4x4x4-b1"};
+  std::vector<std::string> models = {"su2-l16-b2.2", "su3-l16-b5", "su3-4x4x4x4-b1", "su3-l8-b2-leading"};
   if (Length(0, 1) == 1) {
-    for (const char* more : {"su2-l16-b1.8", "su2-l16-b2.7", "su3-l16-b4", "su3-l16-b6"}) {
+    for (const char* more : {"su2-l16-b1.8", "su2-l16-b2.7", "su3-l16-b4", "su3-l16-b6", "su3-4x4x4x4-b1-leading"}) {
       models.emplace_back(more);
     }
   }

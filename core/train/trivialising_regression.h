@@ -1,0 +1,30 @@
+// Continuous loop flows by regression on the condition of trivialising flows (arXiv:0907.5491): no descent, no
+// derivatives through the integrator.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/flow/loop_plan.h"
+
+namespace haarflow {
+
+// Fields of the flow with `parameters`, n of them from first_index on, n a multiple of 8; then `parameters` become
+// those that minimise the variance of -S + sum_k c_k(t) (div F_k - t F_k . grad S) over these fields, summed over the
+// times t = i / integration_steps.
+struct RegressionResult {
+  double mean = 0;  // of log w, before
+  double ess = 0;
+  // The variance, averaged over times, before and after; without a flow it is that of S.
+  double residual = 0;
+  double residual_after = 0;
+};
+// ABORTED when a log w is not finite, or when the classes are not independent.
+absl::StatusOr<RegressionResult> TrivialisingRegressionStep(const LoopFlowPlan& plan, int32_t integration_steps,
+                                                            uint64_t seed, uint64_t first_index, int64_t n,
+                                                            const std::array<double, 3>& action, int threads,
+                                                            std::vector<double>* parameters);
+
+}  // namespace haarflow
