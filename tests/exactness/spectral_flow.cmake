@@ -1,0 +1,2 @@
+haarflow_test(spectral_flow_test SOURCES spectral_flow_test.cc DEPS haarflow_model haarflow_group haarflow_plan haarflow_kernel
+  LABELS exactness TIMEOUT 900)
