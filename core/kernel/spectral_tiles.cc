@@ -46,7 +46,7 @@ std::string SpectralStore::CopyLoops(hf_loops* loops, int32_t least) {
 
 std::string SpectralStore::CopyLayer(hf_spectral_coupling* layer) {
   if (layer->active < 0 || layer->active_loops.n != layer->active) return "one active loop is needed per active link";
-  if (!(layer->power >= 0 && layer->power <= 1)) return "the power is not in [0, 1]";
+  if (!(layer->power >= -4 && layer->power <= 4)) return "the power is not in [-4, 4]";
   if (layer->mirror_loops.n != (layer->power == 0 ? 0 : layer->active)) return "mirror loops do not fit the power";
   layer->active_links = arrays_.Keep(layer->active_links, layer->active);
   if (std::string e = CopyLoops(&layer->active_loops, 1); !e.empty()) return "active loops: " + e;

@@ -234,7 +234,7 @@ typedef struct hf_spectral_coupling {
   const int32_t* active_links;
   hf_loops active_loops; /* one per active link, which is its first, traversed forwards, and nowhere else */
   hf_loops mirror_loops; /* the same, or none where power is 0 */
-  double power;          /* in [0, 1] */
+  double power;          /* in [-4, 4] */
   hf_loops
       features; /* rows: real part of the trace over N; SU(3): and imaginary part. A loop of no links has trace N */
   int32_t stages;

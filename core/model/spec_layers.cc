@@ -193,7 +193,7 @@ absl::Status CheckSpectralCouplingStack(const v1::SpectralCouplingStack& stack, 
                                         const Lattice& lattice, const std::string& path) {
   RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".layers"), stack.layers(), 1, kMaxLayersPerStack));
   const double power = stack.towards_mirror();
-  RETURN_IF_ERROR(CheckFinite(path + ".towards_mirror", power, power >= 0 && power <= 1, "in [0, 1]"));
+  RETURN_IF_ERROR(CheckFinite(path + ".towards_mirror", power, std::abs(power) <= 4, "in [-4, 4]"));
   if (target.has_sun_matrix()) {
     if (stack.masks_size() != 0 || stack.has_active_loop() || stack.features_size() != 0 || power != 0) {
       return Bad(path, " has masks, active_loop, features or towards_mirror; a single matrix takes none of them");
