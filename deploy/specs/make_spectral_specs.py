@@ -70,9 +70,9 @@ if __name__ == "__main__":
     su3 = {None: views}, [16], spectral_map(3, 6, (3, 2))
     for name, colours, size, beta, flow, phases in (
             ("su2-l8-b2.2-spectral", 2, 8, 2.2, su2, phase(700, 256, 5e-3)),
-            ("su2-l16-b2.2-spectral", 2, 16, 2.2, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 1e-3)),
-            ("su3-l8-b5-spectral", 3, 8, 5, su3, phase(700, 64, 5e-3)),
-            ("su3-l16-b5-spectral", 3, 16, 5, su3, '  start_from: "su3-l8-b5-spectral"\n' + phase(150, 64, 1e-3))):
+            ("su2-l16-b2.2-spectral", 2, 16, 2.2, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
+            ("su3-l8-b5-spectral", 3, 8, 5, su3, phase(800, 64, 7e-3)),
+            ("su3-l16-b5-spectral", 3, 16, 5, su3, '  start_from: "su3-l8-b5-spectral"\n' + phase(150, 64, 2e-3))):
         specs[name] = lattice(name, colours, size, beta, *flow, phases)
     for name, text in specs.items():
         with open(f"{out}/{name}.txtpb", "w") as f:

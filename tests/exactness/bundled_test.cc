@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_replace.h"
 #include "core/action/perfect.h"
+#include "core/action/target.h"
 #include "core/base/file.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
@@ -14,6 +15,7 @@
 #include "core/observable/observable.h"
 #include "core/train/evaluate.h"
 #include "core/train/target_samples.h"
+#include "tests/reference/single_matrix_sampler.h"
 #include "tests/reference/tier.h"
 #include "tests/reference/u1_reference.h"
 
@@ -105,6 +107,13 @@ TEST_P(Bundled, CoversTheTarget) {
     fields.Resize(testing::Length(2000, 100000), model->field_size());
     for (int64_t i = 0; i < fields.n; ++i) {
       const auto field = reference::PerfectSample2d(shape, target.u1_wilson().beta(), &random);
+      std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
+    }
+  } else if (target.has_sun_matrix()) {
+    reference::SingleMatrixSampler sampler(static_cast<int>(target.sun_matrix().colours()), ActionNumbers(target), 5);
+    fields.Resize(testing::Length(2000, 20000), model->field_size());
+    for (int64_t i = 0; i < fields.n; ++i) {
+      const auto field = sampler.Draw();
       std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
     }
   } else if (target.has_sun_wilson() && target.lattice().shape_size() == 2) {

@@ -125,6 +125,27 @@ TYPED_TEST(SpectralGradientTest, ThreadsShareABatch) {
   for (size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one[i], three[i], 1e-12 * (1 + std::abs(one[i])));
 }
 
+// Any flow gives log Z, this one has random weights.
+TYPED_TEST(SpectralGradientTest, LogZOfTheTorus) {
+  constexpr int N = TestFixture::N;
+  SpectralOptions options;
+  options.layers = 2;
+  options.towards_mirror = 0.5;
+  const std::string text =
+      SpectralSpec(N, "shape: [4, 4]",
+                   "sun_wilson { colours: " + std::to_string(N) + " beta: " + (N == 2 ? "0.7" : "1.2") + " }", options);
+  SpectralFlow<N> flow(text, 0.3);
+  TensorMap weights;
+  for (const ParameterBlock& block : flow.plan().layout.blocks()) {
+    const double* values = flow.parameters().data() + block.offset;
+    weights[block.name] = Tensor::FromDoubles(Tensor::Type::kFloat64, block.shape, {values, values + block.size});
+  }
+  const auto card = *EvaluateModel(flow.spec(), weights, 65536, 123, 1);
+  EXPECT_GT(card.quality().ess(), 0.02);
+  EXPECT_LT(card.log_z_error(), 0.05);
+  EXPECT_NEAR(card.log_z(), ExactLogZ(flow.spec().target()).value(), 4 * card.log_z_error());
+}
+
 TYPED_TEST(SpectralGradientTest, TrainsASingleMatrix) {
   constexpr int N = TestFixture::N;
   const std::string text =
