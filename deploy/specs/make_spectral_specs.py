@@ -4,8 +4,8 @@
 Decimation is that of make_specs.py: the loop around a 4 x 4 block is Haar-distributed in the prior, as it nearly is in the target; stages
 split every block in halves, 4x4 -> 4x2 -> 2x2 -> 2x1 -> 1x1, by moving one link on the line between them. The network sees the trace of
 the whole loop W. The matrix that is mapped lies between the two halves (towards_mirror): with plaquette weights exp(beta/N Re Tr) the
-product of both is a function of its trace alone for SU(2). Everything else needs more than one point of view: layers from half way, from far
-below and from far above, and from half way again.
+product of both is a function of its trace alone for SU(2). Everything else needs more than one point of view: layers from half way, from one
+side and from the other (for SU(3) from beyond both), and from half way again.
 """
 import sys
 
@@ -60,17 +60,18 @@ def lattice(name, colours, size, beta, powers, hidden, spline, phases):
 
 if __name__ == "__main__":
     out = sys.argv[1] if len(sys.argv) > 1 else "."
-    half, views = [0.5], [0.5, -0.5, 1.5, 0.5]
     specs = {}
     for colours, ratio in ((2, (0, 0)), (3, (12, 12))):
         name = f"su{colours}-matrix-b9"
         specs[name] = single(name, colours, 9, (0.17, -0.65, 1.22), 16, ratio, phase(2000, 256, 0.05))
     # The weights know nothing of the volume: what L = 8 learned serves L = 16, after a short polish.
-    su2 = {None: views, (1, 1): half}, [16], spectral_map(2, 8)
-    su3 = {None: views}, [16], spectral_map(3, 6, (3, 2))
+    su2 = {None: [0.5, 0, 1, 0.5], (1, 1): [0.5]}, [32], spectral_map(2, 14)
+    su3 = {None: [0.5, -0.5, 1.5, 0.5]}, [16], spectral_map(3, 6, (3, 2))
     for name, colours, size, beta, flow, phases in (
-            ("su2-l8-b2.2-spectral", 2, 8, 2.2, su2, phase(700, 256, 5e-3)),
+            ("su2-l8-b2.2-spectral", 2, 8, 2.2, su2, phase(800, 256, 5e-3)),
             ("su2-l16-b2.2-spectral", 2, 16, 2.2, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
+            ("su2-l16-b1.8-spectral", 2, 16, 1.8, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
+            ("su2-l16-b2.7-spectral", 2, 16, 2.7, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
             ("su3-l8-b5-spectral", 3, 8, 5, su3, phase(800, 64, 7e-3)),
             ("su3-l16-b5-spectral", 3, 16, 5, su3, '  start_from: "su3-l8-b5-spectral"\n' + phase(150, 64, 2e-3))):
         specs[name] = lattice(name, colours, size, beta, *flow, phases)

@@ -146,24 +146,27 @@ TEST_P(Bundled, CoversTheTarget) {
   EXPECT_GT(mean, -4 * std::sqrt(square / static_cast<double>(n)) - kRounding);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Bundled,
-                         ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}},
-                                           Expected{"u1-l16-perfect", 0.999, {}},
-                                           Expected{"su2-l16-perfect", 0.999, {}},
-                                           Expected{"su3-l16-perfect", 0.999, {}}, Expected{"su2-l16-b1.8", 0.97, {}},
-                                           Expected{"su2-l16-b2.2", 0.94, {}}, Expected{"su2-l16-b2.7", 0.84, {}},
-                                           Expected{"su3-l16-b4", 0.96, {}}, Expected{"su3-l16-b5", 0.88, {}},
-                                           Expected{"su3-l16-b6", 0.65, {}}, Expected{"su3-4x4x4x4-b1", 0.97, 45.02014},
-                                           Expected{"phi4-l6-e1", 0.995, 6.98494787},
-                                           Expected{"phi4-l8-tutorial", 0.995, 9.29136384},
-                                           Expected{"phi4-l8-e2", 0.995, 15.9865008}, Expected{"phi4-l10-e3", 0.99, {}},
-                                           Expected{"phi4-l12-e4", 0.985, 43.746016}, Expected{"phi4-l14-e5", 0.98, {}},
-                                           Expected{"phi4-l16", 0.98, {}}, Expected{"phi4-l32", 0.9, {}},
-                                           Expected{"phi4-l8-lambda", 0.99, {}}, Expected{"phi4-8x8-kappa", 0.95, {}},
-                                           Expected{"phi4-8x16-kappa", 0.9, {}}, Expected{"phi4-8x64-kappa", 0.5, {}}),
-                         [](const auto& i) {
-                           return absl::StrReplaceAll(i.param.model, {{"-", "_"}, {".", "_"}});
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, Bundled,
+    ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}},
+                      Expected{"u1-l16-perfect", 0.999, {}}, Expected{"su2-l16-perfect", 0.999, {}},
+                      Expected{"su3-l16-perfect", 0.999, {}}, Expected{"su2-l16-b1.8", 0.97, {}},
+                      Expected{"su2-l16-b2.2", 0.94, {}}, Expected{"su2-l16-b2.7", 0.84, {}},
+                      Expected{"su3-l16-b4", 0.96, {}}, Expected{"su3-l16-b5", 0.88, {}},
+                      Expected{"su3-l16-b6", 0.65, {}}, Expected{"su3-4x4x4x4-b1", 0.97, 45.02014},
+                      Expected{"su2-matrix-b9", 0.999, {}}, Expected{"su3-matrix-b9", 0.999, {}},
+                      Expected{"su2-l8-b2.2-spectral", 0.985, {}}, Expected{"su2-l16-b1.8-spectral", 0.97, {}},
+                      Expected{"su2-l16-b2.2-spectral", 0.95, {}}, Expected{"su2-l16-b2.7-spectral", 0.9, {}},
+                      Expected{"su3-l8-b5-spectral", 0.92, {}}, Expected{"su3-l16-b5-spectral", 0.7, {}},
+                      Expected{"phi4-l6-e1", 0.995, 6.98494787}, Expected{"phi4-l8-tutorial", 0.995, 9.29136384},
+                      Expected{"phi4-l8-e2", 0.995, 15.9865008}, Expected{"phi4-l10-e3", 0.99, {}},
+                      Expected{"phi4-l12-e4", 0.985, 43.746016}, Expected{"phi4-l14-e5", 0.98, {}},
+                      Expected{"phi4-l16", 0.98, {}}, Expected{"phi4-l32", 0.9, {}},
+                      Expected{"phi4-l8-lambda", 0.99, {}}, Expected{"phi4-8x8-kappa", 0.95, {}},
+                      Expected{"phi4-8x16-kappa", 0.9, {}}, Expected{"phi4-8x64-kappa", 0.5, {}}),
+    [](const auto& i) {
+      return absl::StrReplaceAll(i.param.model, {{"-", "_"}, {".", "_"}});
+    });
 
 }  // namespace
 }  // namespace haarflow
