@@ -26,6 +26,27 @@ template <int N>
 using Fields = std::array<LinkField<N>, kernel::kTile>;
 using PerField = std::array<double, kernel::kTile>;
 
+// Largest differences.
+template <int N>
+double Distance(const GroupMatrix<N>& a, const GroupMatrix<N>& b) {
+  double largest = 0;
+  for (int k = 0; k < N * N; ++k) largest = std::max(largest, std::abs(a[k] - b[k]));
+  return largest;
+}
+template <int N>
+double Distance(const Fields<N>& a, const Fields<N>& b) {
+  double largest = 0;
+  for (int i = 0; i < kernel::kTile; ++i) {
+    for (size_t l = 0; l < a[i].size(); ++l) largest = std::max(largest, Distance<N>(a[i][l], b[i][l]));
+  }
+  return largest;
+}
+inline double Distance(const PerField& a, const PerField& b, double sign = 1) {
+  double largest = 0;
+  for (int i = 0; i < kernel::kTile; ++i) largest = std::max(largest, std::abs(a[i] - sign * b[i]));
+  return largest;
+}
+
 template <int N>
 class SpectralFlow {
  public:

@@ -39,4 +39,11 @@ inline std::string SpectralSpec(int colours, const std::string& shape, const std
          " } } training { seed: 3 evaluation_samples: 16384 " + options.more + " }";
 }
 
+// Theories.
+inline const char kSquare[] = "shape: [4, 4]";
+inline std::string Wilson(int colours) { return "sun_wilson { colours: " + std::to_string(colours) + " beta: 2 }"; }
+inline std::string Single(int colours) {
+  return "sun_matrix { colours: " + std::to_string(colours) + " beta: 5 c1: 0.17 c2: -0.65 c3: 1.22 }";
+}
+
 }  // namespace haarflow::testing
