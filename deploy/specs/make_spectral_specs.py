@@ -72,7 +72,7 @@ if __name__ == "__main__":
             ("su2-l16-b2.2-spectral", 2, 16, 2.2, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
             ("su2-l16-b1.8-spectral", 2, 16, 1.8, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
             ("su2-l16-b2.7-spectral", 2, 16, 2.7, su2, '  start_from: "su2-l8-b2.2-spectral"\n' + phase(150, 128, 2e-3)),
-            ("su3-l8-b5-spectral", 3, 8, 5, su3, phase(800, 64, 7e-3)),
+            ("su3-l8-b5-spectral", 3, 8, 5, su3, phase(1500, 64, 7e-3)),
             ("su3-l16-b5-spectral", 3, 16, 5, su3, '  start_from: "su3-l8-b5-spectral"\n' + phase(150, 64, 2e-3))):
         specs[name] = lattice(name, colours, size, beta, *flow, phases)
     for name, text in specs.items():
