@@ -25,8 +25,8 @@ std::string SpectralStore::Copy(const hf_spectral_flow& flow) {
     if (std::string e = CopyLayer(&layers_.back()); !e.empty()) return "layer " + std::to_string(i) + ": " + e;
   }
   flow_.layer = layers_.data();
-  links_ = {flow_.colours,    flow_.links,     0, nullptr, 0, nullptr, 0, nullptr, 0, 0, nullptr,
-            flow_.plaquettes, flow_.rectangles};
+  links_ = {
+      .colours = flow_.colours, .links = flow_.links, .plaquettes = flow_.plaquettes, .rectangles = flow_.rectangles};
   return "";
 }
 
