@@ -144,6 +144,7 @@ Json CardJson(const v1::ModelCard& card) {
 const char* TheoryName(const v1::Target& target) {
   if (target.has_u1_wilson()) return "u1_wilson";
   if (target.has_sun_wilson()) return "sun_wilson";
+  if (target.has_sun_matrix()) return "sun_matrix";
   return target.has_phi4() ? "phi4" : "";
 }
 
@@ -169,6 +170,7 @@ Json ModelJson(const v1::ModelInfo& model) {
                {"conditioning", std::move(conditioning)},
                {"card", CardJson(model.card())}};
   if (target.has_sun_wilson()) json["colours"] = target.sun_wilson().colours();
+  if (target.has_sun_matrix()) json["colours"] = target.sun_matrix().colours();
   return json;
 }
 

@@ -58,6 +58,7 @@ absl::StatusOr<ScanSetting> ParseScan(const std::string& text) {
 }
 
 std::vector<std::string> DefaultColumns(const v1::Target& target) {
+  if (target.has_sun_matrix()) return {"trace_1", "trace_2", "trace_3"};
   if (target.has_phi4()) return {"phi_squared", "energy", "magnetisation_abs", "susceptibility"};
   if (target.has_sun_wilson()) {
     std::vector<std::string> names = {"plaquette", "polyakov_abs"};
@@ -87,7 +88,10 @@ std::string TheoryText(const v1::Target& target) {
   return ValidateTarget(target).ok() ? DescribeTheory(target) : std::string("-");
 }
 
-std::string LatticeText(const v1::Target& target) { return absl::StrJoin(target.lattice().shape(), "x"); }
+std::string LatticeText(const v1::Target& target) {
+  if (target.has_sun_matrix()) return "-";
+  return absl::StrJoin(target.lattice().shape(), "x");
+}
 
 std::string IntervalsText(const google::protobuf::RepeatedPtrField<v1::Conditioning>& conditioning) {
   return absl::StrJoin(conditioning, ", ", [](std::string* out, const v1::Conditioning& c) {

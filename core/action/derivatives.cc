@@ -1,8 +1,10 @@
 #include "core/action/derivatives.h"
 
+#include <array>
 #include <utility>
 
 #include "core/action/phi4.h"
+#include "core/action/sun_single.h"
 #include "core/action/sun_wilson.h"
 #include "core/action/target.h"
 #include "core/action/u1_wilson.h"
@@ -24,6 +26,11 @@ std::vector<Term> TermsOf(const v1::Target& target, const Lattice& lattice, cons
     std::vector<Term> terms = {{"plaquette", -(1 - 8 * c1) * plaquettes}};
     if (c1 != 0) terms.push_back({"rectangle", -c1 * rectangles});
     return terms;
+  }
+  if (target.has_sun_matrix()) {
+    const v1::SunMatrixAction& action = target.sun_matrix();
+    if (parameter == "beta") return {{"trace_1", -action.c1()}, {"trace_2", -action.c2()}, {"trace_3", -action.c3()}};
+    return {{absl::StrCat("trace_", parameter.substr(1)), -action.beta()}};
   }
   const double volume = static_cast<double>(lattice.volume());
   if (target.phi4().has_hopping()) {
@@ -48,6 +55,7 @@ absl::StatusOr<ActionDerivatives> ActionDerivatives::Create(const v1::Target& ta
 ActionDerivatives::ActionDerivatives(const v1::Target& target, Lattice lattice) : lattice_(std::move(lattice)) {
   if (target.has_phi4()) components_ = Phi4CouplingsOf(target.phi4(), lattice_.dims()).components;
   if (target.has_sun_wilson()) colours_ = static_cast<int>(target.sun_wilson().colours());
+  if (target.has_sun_matrix()) single_colours_ = static_cast<int>(target.sun_matrix().colours());
   for (const auto& [name, value] : TheoryParameters(target)) {
     parameters_.push_back(name);
     terms_.push_back(TermsOf(target, lattice_, name));
@@ -59,7 +67,10 @@ void ActionDerivatives::Evaluate(const double* field, double* values) const {
   Phi4Sums sums;
   double plaquette = 0;
   double rectangle = 0;
-  if (components_ > 0) {
+  std::array<double, 3> trace = {};
+  if (single_colours_ > 0) {
+    trace = SunPowerTraces(single_colours_, field);
+  } else if (components_ > 0) {
     sums = Phi4SumsOf(lattice_, components_, field);
   } else if (colours_ > 0) {
     const SunLoopSums loops = SunLoopSumsOf(lattice_, colours_, field, /*rectangles=*/true);
@@ -72,6 +83,7 @@ void ActionDerivatives::Evaluate(const double* field, double* values) const {
   const auto density = [&](const std::string& observable) {
     if (observable == "plaquette") return plaquette;
     if (observable == "rectangle") return rectangle;
+    if (single_colours_ > 0) return trace[observable.back() - '1'] / single_colours_;
     if (observable == "neighbour_sum") return sums.neighbours / volume;
     if (observable == "phi_squared") return sums.squares / volume;
     return sums.quartics / volume;

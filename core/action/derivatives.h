@@ -13,6 +13,8 @@ namespace haarflow {
 //   U(1) Wilson            beta            -sum_P cos theta_P
 //   SU(N) Wilson           beta            -(1/N) [ (1 - 8 c_1) sum_P Re Tr P + c_1 sum_R Re Tr R ]
 //                          rectangle       -(beta/N) [ sum_R Re Tr R - 8 sum_P Re Tr P ], of c_1
+//   single SU(N) matrix    beta            -(1/N) sum_n c_n Re Tr U^n
+//                          c1, c2, c3      -(beta/N) Re Tr U^n
 //   phi^4, mass form       m2              c sum phi^2
 //                          lambda          sum (phi^2)^2
 //                          normalisation   -2 sum phi phi' + (2 d + m2) sum phi^2
@@ -40,8 +42,9 @@ class ActionDerivatives {
   ActionDerivatives(const v1::Target& target, Lattice lattice);
 
   Lattice lattice_;
-  int colours_ = 0;     // of SU(N) links; 0: others
-  int components_ = 0;  // of scalars; 0: links
+  int colours_ = 0;         // of SU(N) links; 0: others
+  int single_colours_ = 0;  // of a single SU(N) matrix; 0: others
+  int components_ = 0;      // of scalars; 0: links
   std::vector<std::string> parameters_;
   std::vector<std::vector<Term>> terms_;
 };

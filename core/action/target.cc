@@ -15,6 +15,7 @@ namespace {
 constexpr double kMaxAbsBeta = 1000;
 constexpr double kMaxPhi4Number = 1e6;
 constexpr double kMaxAbsRectangle = 10;
+constexpr double kMaxAbsPower = 10;
 constexpr int64_t kMaxFieldBytes = int64_t{1} << 34;  // of one configuration, as core/io takes them
 
 template <typename... Parts>
@@ -84,6 +85,19 @@ absl::Status CheckSun(const v1::SunWilsonAction& action, const Lattice& lattice)
   return CheckNumber(path + ".rectangle", action.rectangle(), -kMaxAbsRectangle, kMaxAbsRectangle);
 }
 
+absl::Status CheckSunMatrix(const v1::Target& target) {
+  const v1::SunMatrixAction& action = target.sun_matrix();
+  if (target.has_lattice()) return Bad("target.lattice is set; sun_matrix is a single matrix: leave the lattice out");
+  if (action.colours() != 2 && action.colours() != 3) {
+    return Bad("target.sun_matrix.colours is ", action.colours(), "; SU(2) and SU(3) are supported: give 2 or 3");
+  }
+  const std::string path = "target.sun_matrix";
+  RETURN_IF_ERROR(CheckNumber(path + ".beta", action.beta(), -kMaxAbsBeta, kMaxAbsBeta));
+  RETURN_IF_ERROR(CheckNumber(path + ".c1", action.c1(), -kMaxAbsPower, kMaxAbsPower));
+  RETURN_IF_ERROR(CheckNumber(path + ".c2", action.c2(), -kMaxAbsPower, kMaxAbsPower));
+  return CheckNumber(path + ".c3", action.c3(), -kMaxAbsPower, kMaxAbsPower);
+}
+
 // The shortest decimal that reads back as the same double; one zero.
 std::string ShortestDouble(double value) {
   if (value == 0) return "0";
@@ -103,6 +117,7 @@ bool IsParameter(const google::protobuf::FieldDescriptor& field) {
 const google::protobuf::Message* ParameterMessage(const v1::Target& target) {
   if (target.has_u1_wilson()) return &target.u1_wilson();
   if (target.has_sun_wilson()) return &target.sun_wilson();
+  if (target.has_sun_matrix()) return &target.sun_matrix();
   if (target.phi4().has_mass()) return &target.phi4().mass();
   if (target.phi4().has_hopping()) return &target.phi4().hopping();
   return nullptr;
@@ -110,6 +125,7 @@ const google::protobuf::Message* ParameterMessage(const v1::Target& target) {
 google::protobuf::Message* MutableParameterMessage(v1::Target* target) {
   if (target->has_u1_wilson()) return target->mutable_u1_wilson();
   if (target->has_sun_wilson()) return target->mutable_sun_wilson();
+  if (target->has_sun_matrix()) return target->mutable_sun_matrix();
   if (target->phi4().has_mass()) return target->mutable_phi4()->mutable_mass();
   if (target->phi4().has_hopping()) return target->mutable_phi4()->mutable_hopping();
   return nullptr;
@@ -143,6 +159,7 @@ absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, cons
 }
 
 absl::StatusOr<Lattice> LatticeOf(const v1::Target& target) {
+  if (target.has_sun_matrix()) return Lattice::Point();
   // Bounded before it is copied.
   if (target.lattice().shape_size() > 4) {
     return Bad("lattice.shape has ", target.lattice().shape_size(), " extents; 1 to 4 are supported");
@@ -152,6 +169,7 @@ absl::StatusOr<Lattice> LatticeOf(const v1::Target& target) {
 
 absl::Status ValidateTarget(const v1::Target& target) {
   RETURN_IF_ERROR(CheckNoUnknownFields(target, "target"));
+  if (target.has_sun_matrix()) return CheckSunMatrix(target);
   if (!target.has_lattice()) return Bad("target.lattice is missing; for example lattice { shape: 16 shape: 16 }");
   const absl::StatusOr<Lattice> lattice = LatticeOf(target);
   if (!lattice.ok()) return Bad("target.", lattice.status().message());
@@ -166,6 +184,11 @@ absl::Status ValidateTarget(const v1::Target& target) {
 
 std::string CanonicalTarget(const v1::Target& target) {
   std::string theory;
+  if (target.has_sun_matrix()) {
+    const auto [b1, b2, b3] = ActionNumbers(target);
+    return absl::StrCat("haarflow target 1\nsun_matrix colours=", target.sun_matrix().colours(),
+                        " b1=", ShortestDouble(b1), " b2=", ShortestDouble(b2), " b3=", ShortestDouble(b3), "\n");
+  }
   if (target.has_phi4()) {
     const Phi4Couplings c = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
     theory = absl::StrCat("phi4 components=", c.components, " hop=", ShortestDouble(c.hop),
@@ -186,6 +209,7 @@ std::string DescribeTheory(const v1::Target& target) {
   std::string text = "U(1) Wilson";
   if (target.has_phi4()) text = target.phi4().components() == 2 ? "O(2) phi^4" : "phi^4";
   if (target.has_sun_wilson()) text = absl::StrCat("SU(", target.sun_wilson().colours(), ") Wilson");
+  if (target.has_sun_matrix()) text = absl::StrCat("single SU(", target.sun_matrix().colours(), ") matrix");
   for (const auto& [name, value] : TheoryParameters(target)) {
     if (name == "normalisation" && (value == 0 || value == 1)) continue;
     if (name == "rectangle" && value == 0) continue;
@@ -195,17 +219,22 @@ std::string DescribeTheory(const v1::Target& target) {
 }
 
 std::string DescribeTarget(const v1::Target& target) {
+  if (target.has_sun_matrix()) return DescribeTheory(target);
   return absl::StrCat(DescribeTheory(target), ", ", ShapeText(target.lattice()));
 }
 
 bool IsGauge(const v1::Target& target) { return target.has_u1_wilson() || target.has_sun_wilson(); }
 
 uint32_t FieldConvention(const v1::Target& target) {
-  if (target.has_sun_wilson()) return 3;
+  if (target.has_sun_wilson() || target.has_sun_matrix()) return 3;
   return target.has_u1_wilson() ? 1 : 2;
 }
 
 std::vector<int64_t> FieldShape(const v1::Target& target) {
+  if (target.has_sun_matrix()) {
+    const int64_t colours = target.sun_matrix().colours();
+    return {colours, colours, 2};
+  }
   std::vector<int64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
   if (IsGauge(target)) shape.insert(shape.begin(), target.lattice().shape_size());
   if (target.has_sun_wilson()) {
@@ -230,6 +259,10 @@ bool SameFields(const v1::Target& a, const v1::Target& b) {
 std::array<double, 3> ActionNumbers(const v1::Target& target) {
   if (target.has_u1_wilson()) return {target.u1_wilson().beta(), 0, 0};
   if (target.has_sun_wilson()) return {target.sun_wilson().beta(), target.sun_wilson().rectangle(), 0};
+  if (target.has_sun_matrix()) {
+    const v1::SunMatrixAction& action = target.sun_matrix();
+    return {action.beta() * action.c1(), action.beta() * action.c2(), action.beta() * action.c3()};
+  }
   const Phi4Couplings c = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
   return {c.hop, c.quadratic, c.quartic};
 }

@@ -17,6 +17,7 @@ namespace haarflow {
 // INVALID_ARGUMENT with the field's path, for example "target.lattice.shape[0] is 1; ...". Fields that this build does
 // not know (a newer client's) are refused: they might change what the target is.
 absl::Status ValidateTarget(const v1::Target& target);
+// Lattice::Point() for a single matrix.
 absl::StatusOr<Lattice> LatticeOf(const v1::Target& target);
 // Refuses unknown fields anywhere in `message`, with their path.
 absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, const std::string& path);
@@ -37,19 +38,19 @@ bool IsGauge(const v1::Target& target);
 // How the numbers of a field are meant, as v1::SampleHeader says it: 1 U(1) angles, 2 scalars, 3 SU(N) matrices.
 uint32_t FieldConvention(const v1::Target& target);
 // The shape of one configuration, in float64 numbers: U(1) links [mu, ..., y, x], SU(N) links [mu, ..., y, x, row,
-// column, 2] (real part, imaginary part), one-component scalars [..., y, x], others [component, ..., y, x]. Requires a
-// valid target.
+// column, 2] (real part, imaginary part), a single matrix [row, column, 2], one-component scalars [..., y, x], others
+// [component, ..., y, x]. Requires a valid target.
 std::vector<int64_t> FieldShape(const v1::Target& target);
 int64_t FieldSize(const v1::Target& target);
 // Fields of the same kind, components and lattice: what can be drawn for one can be weighted for the other.
 bool SameFields(const v1::Target& a, const v1::Target& b);
 
-// The action's numbers as kernels take them (core/kernel/table.h): {beta}; {beta, rectangle}; {hop, quadratic,
-// quartic}. Requires a valid target.
+// The action's numbers as kernels take them (core/kernel/table.h): {beta}; {beta, rectangle}; of a single matrix {beta
+// c_1, beta c_2, beta c_3}; {hop, quadratic, quartic}. Requires a valid target.
 std::array<double, 3> ActionNumbers(const v1::Target& target);
 
-// The theory's parameters by name, in a fixed order: "beta"; "beta", "rectangle"; "m2", "lambda", "normalisation";
-// "kappa", "lambda".
+// The theory's parameters by name, in a fixed order: "beta"; "beta", "rectangle"; "beta", "c1", "c2", "c3"; "m2",
+// "lambda", "normalisation"; "kappa", "lambda".
 std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& target);
 // INVALID_ARGUMENT when the theory has no such parameter (the message lists them). Does not check the value.
 absl::Status SetTheoryParameter(const std::string& name, double value, v1::Target* target);

@@ -15,9 +15,10 @@ struct FeatureKind {
   int64_t along, across;  // displacement of the corner in mu and nu
 };
 
-std::vector<FeatureKind> FeatureKinds(const v1::U1CouplingStack& stack, const v1::LinkMask& mask, int dims) {
+std::vector<FeatureKind> FeatureKinds(const LinkCoupling& coupling, int dims) {
+  const v1::LinkMask& mask = coupling.mask;
   std::vector<FeatureKind> kinds;
-  for (const v1::LoopShape& shape : stack.features()) {
+  for (const v1::LoopShape& shape : coupling.features) {
     if (shape.aligned()) {
       kinds.push_back({static_cast<int>(mask.direction()), static_cast<int>(mask.plane()), shape.width(),
                        shape.height(), shape.offset_along(), shape.offset_across()});
@@ -89,10 +90,10 @@ std::vector<int64_t> AddSiteTaps(const Lattice& lattice, const std::vector<std::
 // Builds one layer; keeps what its parts share.
 class LayerPlanner {
  public:
-  LayerPlanner(const Lattice& lattice, const v1::U1CouplingStack& stack, const v1::LinkMask& mask, std::string name)
-      : lattice_(lattice), stack_(stack), mask_(mask), name_(std::move(name)), is_active_(lattice.links(), false) {}
+  LayerPlanner(const Lattice& lattice, const LinkCoupling& coupling)
+      : lattice_(lattice), coupling_(coupling), mask_(coupling.mask), is_active_(lattice.links(), false) {}
 
-  absl::StatusOr<U1LayerPlan> Plan() {
+  absl::StatusOr<LinkCouplingPlan> Plan() {
     sites_ = ActiveSites(lattice_, mask_);
     for (int64_t site : sites_) {
       const int64_t link = lattice_.Link(mask_.direction(), site);
@@ -100,64 +101,59 @@ class LayerPlanner {
       plan_.active_links.push_back(static_cast<int32_t>(link));
     }
     RETURN_IF_ERROR(AddActiveLoops());
-    SetMap();
+    plan_.double_network = coupling_.network.precision() == v1::PRECISION_FLOAT64;
+    plan_.starts_as_identity = coupling_.network.initialisation() != v1::INITIALISATION_FAN_IN;
     RETURN_IF_ERROR(AddStages());
     return std::move(plan_);
   }
 
  private:
   absl::Status AddActiveLoops() {
-    const int64_t width = stack_.has_active_loop() ? stack_.active_loop().width() : 1;
-    const int64_t height = stack_.has_active_loop() ? stack_.active_loop().height() : 1;
+    const int64_t width = coupling_.active_loop != nullptr ? coupling_.active_loop->width() : 1;
+    const int64_t height = coupling_.active_loop != nullptr ? coupling_.active_loop->height() : 1;
     for (int64_t site : sites_) {
       const Path loop = Rectangle(lattice_, site, mask_.direction(), mask_.plane(), width, height);
       const auto active =
           std::count_if(loop.begin(), loop.end(), [&](const PathStep& s) { return is_active_[s.link]; });
       if (active != 1) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(name_, ": the active loop of link (", mask_.direction(), ", site ", site, ") contains ",
-                         active, " active links instead of one; widen the mask's strides or shrink active_loop"));
+        return absl::InvalidArgumentError(absl::StrCat(
+            coupling_.name, ": the active loop of link (", mask_.direction(), ", site ", site, ") contains ", active,
+            " active links instead of one; widen the mask's strides or shrink active_loop"));
       }
       plan_.active_loops.Add(loop);
     }
     return absl::OkStatus();
   }
 
-  void SetMap() {
-    const v1::CircleMap& map = stack_.map();
-    if (map.has_spline()) {
-      plan_.map = HF_MAP_SPLINE;
-      plan_.pieces = static_cast<int32_t>(map.spline().bins());
-    } else if (map.has_moebius()) {
-      plan_.map = HF_MAP_MOEBIUS;
-      plan_.pieces = static_cast<int32_t>(map.moebius().components());
-    } else {
-      plan_.map = HF_MAP_NON_COMPACT;
-      plan_.pieces = static_cast<int32_t>(map.non_compact_projection().components());
-    }
-    plan_.double_network = stack_.network().precision() == v1::PRECISION_FLOAT64;
-    plan_.starts_as_identity = stack_.network().initialisation() != v1::INITIALISATION_FAN_IN;
-  }
-
   absl::Status AddStages() {
     std::vector<int64_t> sites = sites_;
-    const int32_t parameters = CircleMapParameterCount(plan_.map, plan_.pieces);
-    ASSIGN_OR_RETURN(plan_.stages, PlanNetwork(lattice_, stack_.network(), parameters, name_, &sites));
-    return AddLoopTaps(sites);
+    ASSIGN_OR_RETURN(plan_.stages,
+                     PlanNetwork(lattice_, coupling_.network, coupling_.parameters, coupling_.name, &sites));
+    if (!coupling_.features.empty()) return AddLoopTaps(sites);
+    StagePlan& stage = plan_.stages[0];
+    stage.in_channels = stage.rows_per_tap = coupling_.rows_per_loop;
+    stage.weight_blocks = stage.kernel_taps;
+    plan_.features.Add({});
+    for (size_t i = 0; i < sites.size(); ++i) {
+      stage.tap_input.push_back(0);
+      stage.tap_weight.push_back(0);
+      stage.tap_begin.push_back(static_cast<int32_t>(stage.tap_input.size()));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status AddLoopTaps(const std::vector<int64_t>& sites) {
-    const auto kinds = FeatureKinds(stack_, mask_, lattice_.dims());
-    const auto taps = KernelTaps(lattice_.dims(), stack_.network().kernel(0));
+    const auto kinds = FeatureKinds(coupling_, lattice_.dims());
+    const auto taps = KernelTaps(lattice_.dims(), coupling_.network.kernel(0));
     StagePlan& stage = plan_.stages[0];
-    stage.in_channels = static_cast<int32_t>(2 * kinds.size());
-    stage.rows_per_tap = 2;
+    stage.in_channels = coupling_.rows_per_loop * static_cast<int32_t>(kinds.size());
+    stage.rows_per_tap = coupling_.rows_per_loop;
     stage.weight_blocks = stage.kernel_taps * static_cast<int32_t>(kinds.size());
     int64_t path_links = 0;
     for (const FeatureKind& kind : kinds) path_links += 2 * (kind.width + kind.height);
     const int64_t loops = std::min<int64_t>(lattice_.volume(), static_cast<int64_t>(sites.size() * taps.size()));
     const int64_t entries = static_cast<int64_t>(sites.size() * taps.size() * kinds.size()) + loops * path_links;
-    if (entries > kMaxTableEntries) return TablesTooLarge(name_);
+    if (entries > kMaxTableEntries) return TablesTooLarge(coupling_.name);
     constexpr int32_t kUnknown = -2, kActive = -1;
     std::vector<int32_t> slot(lattice_.volume() * kinds.size(), kUnknown);
     for (int64_t site : sites) {
@@ -186,15 +182,31 @@ class LayerPlanner {
   }
 
   const Lattice& lattice_;
-  const v1::U1CouplingStack& stack_;
+  const LinkCoupling& coupling_;
   const v1::LinkMask& mask_;
-  std::string name_;
   std::vector<bool> is_active_;
   std::vector<int64_t> sites_;
-  U1LayerPlan plan_;
+  LinkCouplingPlan plan_;
 };
 
+void SetMap(const v1::CircleMap& map, U1LayerPlan* plan) {
+  if (map.has_spline()) {
+    plan->map = HF_MAP_SPLINE;
+    plan->pieces = static_cast<int32_t>(map.spline().bins());
+  } else if (map.has_moebius()) {
+    plan->map = HF_MAP_MOEBIUS;
+    plan->pieces = static_cast<int32_t>(map.moebius().components());
+  } else {
+    plan->map = HF_MAP_NON_COMPACT;
+    plan->pieces = static_cast<int32_t>(map.non_compact_projection().components());
+  }
+}
+
 }  // namespace
+
+absl::StatusOr<LinkCouplingPlan> PlanLinkCoupling(const Lattice& lattice, const LinkCoupling& coupling) {
+  return LayerPlanner(lattice, coupling).Plan();
+}
 
 absl::Status TablesTooLarge(const std::string& layer) {
   return absl::InvalidArgumentError(
@@ -294,9 +306,16 @@ absl::StatusOr<U1FlowPlan> PlanU1Flow(const v1::ModelSpec& spec) {
   for (int l = 0; l < spec.layers_size(); ++l) {
     const v1::U1CouplingStack& stack = spec.layers(l).u1_coupling_stack();
     for (uint32_t i = 0; i < stack.layers(); ++i) {
-      LayerPlanner planner(plan.lattice, stack, stack.masks(static_cast<int>(i % stack.masks_size())),
-                           absl::StrCat("layers.", l, ".", i));
-      ASSIGN_OR_RETURN(plan.layers.emplace_back(), planner.Plan());
+      U1LayerPlan& layer = plan.layers.emplace_back();
+      SetMap(stack.map(), &layer);
+      const LinkCoupling coupling = {stack.masks(static_cast<int>(i % stack.masks_size())),
+                                     stack.has_active_loop() ? &stack.active_loop() : nullptr,
+                                     stack.features(),
+                                     stack.network(),
+                                     2,
+                                     CircleMapParameterCount(layer.map, layer.pieces),
+                                     absl::StrCat("layers.", l, ".", i)};
+      ASSIGN_OR_RETURN(static_cast<LinkCouplingPlan&>(layer), PlanLinkCoupling(plan.lattice, coupling));
       if (plan.table_entries() > kMaxTableEntries) {
         return absl::InvalidArgumentError(
             absl::StrCat("layers[0..", l, "]: the model's tables exceed 2^28 entries after ", plan.layers.size(),

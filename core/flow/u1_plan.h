@@ -58,15 +58,31 @@ absl::StatusOr<std::vector<StagePlan>> PlanNetwork(const Lattice& lattice, const
                                                    int32_t parameters, const std::string& name,
                                                    std::vector<int64_t>* sites);
 
-struct U1LayerPlan {
+// What coupling layers of links have in common.
+struct LinkCoupling {
+  const v1::LinkMask& mask;
+  const v1::LoopShape* active_loop;                                   // null: the plaquette
+  const google::protobuf::RepeatedPtrField<v1::LoopShape>& features;  // none: one loop of no links, a constant
+  const v1::Network& network;
+  int32_t rows_per_loop;  // of features
+  int32_t parameters;     // of one active link's map
+  std::string name;       // of the layer, in messages and tensors
+};
+struct LinkCouplingPlan {
   std::vector<int32_t> active_links;
   LoopTable active_loops;
   LoopTable features;
   std::vector<StagePlan> stages;
-  int32_t map = HF_MAP_SPLINE;
-  int32_t pieces = 0;
   bool double_network = false;
   bool starts_as_identity = true;
+};
+// INVALID_ARGUMENT, naming layer and link, where an active loop contains a second active link or its own more than
+// once.
+absl::StatusOr<LinkCouplingPlan> PlanLinkCoupling(const Lattice& lattice, const LinkCoupling& coupling);
+
+struct U1LayerPlan : LinkCouplingPlan {
+  int32_t map = HF_MAP_SPLINE;
+  int32_t pieces = 0;
 };
 
 struct U1FlowPlan {

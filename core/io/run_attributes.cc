@@ -25,6 +25,10 @@ constexpr char kSunText[] =
     "sum_R Re Tr R], R the 1x2 and 2x1 rectangles. log_q is the density of the flow with respect to the Haar measure "
     "of "
     "volume 1; ";
+constexpr char kSingleText[] =
+    "One SU(N) matrix U, complex: pairs of little-endian IEEE 754 numbers, real and imaginary part. Axes [n, row, "
+    "column]. S = -(beta/N) sum_{k = 1..3} c_k Re Tr U^k. log_q is the density of the flow with respect to the Haar "
+    "measure of volume 1; ";
 constexpr char kScalarText[] =
     "Real scalars phi, little-endian IEEE 754. Axes [n, ..., y, x], of a field of two components [n, component, ..., "
     "y, x]; x is the last axis, time the first of the lattice; periodic. phi^2 is the sum over components. S = sum_x [ "
@@ -37,6 +41,7 @@ constexpr char kWeightText[] =
 
 const char* ConventionText(const v1::Target& target) {
   if (target.has_sun_wilson()) return kSunText;
+  if (target.has_sun_matrix()) return kSingleText;
   return target.has_u1_wilson() ? kLinksText : kScalarText;
 }
 
@@ -64,6 +69,11 @@ void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
     out->push_back({"hop", couplings.hop});
     out->push_back({"quadratic", couplings.quadratic});
     out->push_back({"quartic", couplings.quartic});
+  } else if (target.has_sun_matrix()) {
+    const uint64_t colours = target.sun_matrix().colours();
+    out->push_back({"group", absl::StrCat("SU(", colours, ")")});
+    out->push_back({"theory", std::string("sun_matrix")});
+    out->push_back({"colours", colours});
   } else {
     const uint64_t colours = target.sun_wilson().colours();
     const bool sun = target.has_sun_wilson();
@@ -73,6 +83,7 @@ void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
     out->push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
   }
   for (const auto& [name, value] : TheoryParameters(target)) out->push_back({name, value});
+  if (target.has_sun_matrix()) return;
   std::vector<uint64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
   std::vector<std::string> boundary;
   for (int i = 0; i < target.lattice().shape_size(); ++i) {
@@ -111,12 +122,12 @@ std::string AxisNames(const v1::Target& target) {
   std::vector<std::string> names = {"t", "z", "y", "x"};
   names.erase(names.begin(), names.end() - std::min<int>(directions, 4));
   if (IsGauge(target)) names.insert(names.begin(), "mu");
-  if (target.has_sun_wilson()) names.insert(names.end(), {"row", "column"});
+  if (IsComplex(target)) names.insert(names.end(), {"row", "column"});
   if (target.phi4().components() == 2) names.insert(names.begin(), "component");
   return absl::StrJoin(names, ",");
 }
 
-bool IsComplex(const v1::Target& target) { return target.has_sun_wilson(); }
+bool IsComplex(const v1::Target& target) { return target.has_sun_wilson() || target.has_sun_matrix(); }
 
 std::vector<uint64_t> FileShape(const v1::SampleHeader& header) {
   std::vector<uint64_t> shape(header.shape().begin(), header.shape().end());

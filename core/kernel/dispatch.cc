@@ -9,6 +9,7 @@
 #include "core/kernel/cpu/isa.h"
 #include "core/kernel/cpu/loop_isa.h"
 #include "core/kernel/cpu/scalar_isa.h"
+#include "core/kernel/cpu/spectral_isa.h"
 #include "core/kernel/kernels.h"
 #include "core/kernel/tiles.h"
 
@@ -19,6 +20,7 @@ using kernel::IsaKernels;
 using kernel::kTile;
 using kernel::LoopKernels;
 using kernel::ScalarKernels;
+using kernel::SpectralKernels;
 using kernel::TiledFlow;
 
 thread_local std::string last_error;
@@ -104,7 +106,8 @@ int32_t Create(int32_t device, void** handle, const Make& make) {
   }
 }
 
-template <const IsaKernels* (*kIsa)(), const ScalarKernels* (*kScalarIsa)(), const LoopKernels* (*kLoopIsa)()>
+template <const IsaKernels* (*kIsa)(), const ScalarKernels* (*kScalarIsa)(), const LoopKernels* (*kLoopIsa)(),
+          const SpectralKernels* (*kSpectralIsa)()>
 struct CpuTable {
   static int32_t CreateU1(const hf_u1_flow* flow, int32_t device, void** handle) {
     return Create(device, handle, [&](std::string* wrong) { return MakeU1TiledFlow(*flow, *kIsa(), wrong); });
@@ -114,6 +117,11 @@ struct CpuTable {
   }
   static int32_t CreateLoop(const hf_loop_flow* flow, int32_t device, void** handle) {
     return Create(device, handle, [&](std::string* wrong) { return MakeLoopTiledFlow(*flow, *kLoopIsa(), wrong); });
+  }
+  static int32_t CreateSpectral(const hf_spectral_flow* flow, int32_t device, void** handle) {
+    return Create(device, handle, [&](std::string* wrong) {
+      return MakeSpectralTiledFlow(*flow, *kSpectralIsa(), *kLoopIsa(), wrong);
+    });
   }
 
   static int32_t Forward(int32_t map, int32_t pieces, int64_t n, const double* x, const double* p, double* y, double* l,
@@ -181,6 +189,7 @@ struct CpuTable {
                                      CreateU1,
                                      CreateScalar,
                                      CreateLoop,
+                                     CreateSpectral,
                                      Destroy,
                                      Draw,
                                      Density,
@@ -216,6 +225,13 @@ const LoopKernels* LoopKernelsFor(const char* instruction_set) {
   if (name == "baseline") return BaselineLoopKernels();
   return nullptr;
 }
+const SpectralKernels* SpectralKernelsFor(const char* instruction_set) {
+  const std::string name = instruction_set;
+  if (name == "avx512" && HaveAvx512()) return Avx512SpectralKernels();
+  if (name == "avx2" && HaveAvx2()) return Avx2SpectralKernels();
+  if (name == "baseline") return BaselineSpectralKernels();
+  return nullptr;
+}
 const ScalarKernels* ScalarKernelsFor(const char* instruction_set) {
   const std::string name = instruction_set;
   if (name == "avx512" && HaveAvx512()) return Avx512ScalarKernels();
@@ -238,10 +254,13 @@ absl::StatusOr<const hf_kernels*> CpuKernelsFor(const std::string& instruction_s
                                   "' instructions; use avx512, avx2 or baseline");
   }
   if (instruction_set == "avx512")
-    return CpuTable<kernel::Avx512Kernels, kernel::Avx512ScalarKernels, kernel::Avx512LoopKernels>::Table();
+    return CpuTable<kernel::Avx512Kernels, kernel::Avx512ScalarKernels, kernel::Avx512LoopKernels,
+                    kernel::Avx512SpectralKernels>::Table();
   if (instruction_set == "avx2")
-    return CpuTable<kernel::Avx2Kernels, kernel::Avx2ScalarKernels, kernel::Avx2LoopKernels>::Table();
-  return CpuTable<kernel::BaselineKernels, kernel::BaselineScalarKernels, kernel::BaselineLoopKernels>::Table();
+    return CpuTable<kernel::Avx2Kernels, kernel::Avx2ScalarKernels, kernel::Avx2LoopKernels,
+                    kernel::Avx2SpectralKernels>::Table();
+  return CpuTable<kernel::BaselineKernels, kernel::BaselineScalarKernels, kernel::BaselineLoopKernels,
+                  kernel::BaselineSpectralKernels>::Table();
 }
 
 const hf_kernels& CpuKernels() {

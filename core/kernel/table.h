@@ -230,10 +230,39 @@ typedef struct hf_loop_flow {
   int32_t integration_steps;
 } hf_loop_flow;
 
+/* Spectral coupling layers of SU(N) links (arXiv:2008.05456): see core/kernel/cpu/spectral_map.inc and
+ * spectral_cell.inc for the map and its parameters. The matrix of an active link U is X = U S (S^+ S')^power, S the
+ * links of its active loop after the first, which is U, S' those of its mirror loop. */
+typedef struct hf_spectral_coupling {
+  int32_t active;
+  const int32_t* active_links;
+  hf_loops active_loops; /* one per active link, which is its first, traversed forwards, and nowhere else */
+  hf_loops mirror_loops; /* the same, or none where power is 0 */
+  double power;          /* in [-4, 4] */
+  hf_loops
+      features; /* rows: real part of the trace over N; SU(3): and imaginary part. A loop of no links has trace N */
+  int32_t stages;
+  const hf_stage* stage;
+  int32_t bins;
+  int32_t ratio_bins;  /* SU(3) */
+  int32_t ratio_nodes; /* SU(3) */
+  int32_t double_network;
+} hf_spectral_coupling;
+
+typedef struct hf_spectral_flow {
+  int32_t colours; /* 2 or 3 */
+  int32_t links;
+  int32_t layers;
+  const hf_spectral_coupling* layer;
+  hf_loops plaquettes; /* for the action: 4 links each */
+  hf_loops rectangles; /* 6 links each */
+  int32_t single;      /* 1: the action is that of a single matrix, and links is 1 */
+} hf_spectral_flow;
+
 /* The action's numbers, as flow_draw and flow_density take them. U(1): { beta }, S = -beta sum over plaquettes
  * cos(theta_P). Scalars: { hop, quadratic, quartic }, S = sum_x [ -hop sum_mu phi_x phi_{x+mu} + quadratic phi_x^2 +
  * quartic phi_x^4 ]. SU(N): { beta, c }, S = -(beta/N) [ (1 - 8 c) sum over plaquettes + c sum over rectangles ] Re tr.
- */
+ * A single matrix: { b_1, b_2, b_3 }, S = -(1/N) sum_n b_n Re tr U^n. */
 
 typedef struct hf_kernels {
   uint32_t abi;         /* HAARFLOW_KERNELS_ABI */
@@ -246,6 +275,7 @@ typedef struct hf_kernels {
   int32_t (*scalar_flow_create)(const hf_scalar_flow* flow, int32_t device, void** handle);
   /* Null where a module has no kernels for them. */
   int32_t (*loop_flow_create)(const hf_loop_flow* flow, int32_t device, void** handle);
+  int32_t (*spectral_flow_create)(const hf_spectral_flow* flow, int32_t device, void** handle);
   void (*flow_destroy)(void* handle);
 
   /* n proposals named (seed[i], index[i]): prior and layers. field [n][size of a field], log_q [n] (Haar measure for

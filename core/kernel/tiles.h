@@ -86,6 +86,9 @@ class TiledFlow {
 std::unique_ptr<TiledFlow> MakeU1TiledFlow(const hf_u1_flow& flow, const IsaKernels& kernels, std::string* wrong);
 struct LoopKernels;
 std::unique_ptr<TiledFlow> MakeLoopTiledFlow(const hf_loop_flow& flow, const LoopKernels& kernels, std::string* wrong);
+struct SpectralKernels;
+std::unique_ptr<TiledFlow> MakeSpectralTiledFlow(const hf_spectral_flow& flow, const SpectralKernels& kernels,
+                                                 const LoopKernels& links, std::string* wrong);
 struct ScalarKernels;
 std::unique_ptr<TiledFlow> MakeScalarTiledFlow(const hf_scalar_flow& flow, const ScalarKernels& kernels,
                                                std::string* wrong);

@@ -36,6 +36,13 @@ absl::StatusOr<Lattice> Lattice::Create(const std::vector<int64_t>& shape) {
   return lattice;
 }
 
+Lattice Lattice::Point() {
+  Lattice lattice;
+  lattice.shape_ = lattice.stride_ = {1};
+  lattice.volume_ = 1;
+  return lattice;
+}
+
 int64_t Lattice::Shift(int64_t site, int mu, int64_t steps) const {
   const int axis = AxisOf(mu);
   const int64_t from = Coordinate(site, axis);

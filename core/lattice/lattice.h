@@ -17,6 +17,8 @@ class Lattice {
  public:
   // `shape` in array order: 1 to 4 extents, each 2..4096, at most 2^26 sites. INVALID_ARGUMENT names what is wrong.
   static absl::StatusOr<Lattice> Create(const std::vector<int64_t>& shape);
+  // One site and one link: where a theory of a single matrix lives.
+  static Lattice Point();
 
   int dims() const { return static_cast<int>(shape_.size()); }
   int64_t volume() const { return volume_; }

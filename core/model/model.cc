@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/status.h"
 #include "core/flow/loop_plan.h"
+#include "core/flow/spectral_plan.h"
 #include "core/flow/u1_plan.h"
 #include "core/kernel/kernels.h"
 #include "core/model/spec.h"
@@ -126,12 +127,15 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& 
                                                            const hf_kernels& kernels, int device, int32_t steps) {
   RETURN_IF_ERROR(ValidateSpec(spec));
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
-  // Loop flows run on the CPU where the module has no kernels for them.
-  const bool elsewhere = spec.target().has_sun_wilson() && kernels.loop_flow_create == nullptr;
+  // Loop flows and spectral flows run on the CPU where the module has no kernels for them.
+  const bool spectral = IsSpectral(spec);
+  const bool elsewhere = (spectral && kernels.spectral_flow_create == nullptr) ||
+                         (spec.target().has_sun_wilson() && !spectral && kernels.loop_flow_create == nullptr);
   std::shared_ptr<Model> model(
       new Model(spec, std::move(lattice), elsewhere ? CpuKernels() : kernels, elsewhere ? 0 : device));
   RETURN_IF_ERROR(model->is_perfect()              ? model->LoadPerfect(weights)
                   : spec.target().has_phi4()       ? model->LoadScalar(weights, steps)
+                  : spectral                       ? model->LoadSpectral(weights)
                   : spec.target().has_sun_wilson() ? model->LoadLoops(weights, steps)
                                                    : model->LoadU1(weights));
   return std::shared_ptr<const Model>(std::move(model));
@@ -165,6 +169,22 @@ absl::Status Model::LoadLoops(const TensorMap& weights, int32_t steps) {
   tables.Set(values_);
   void* handle = nullptr;
   RETURN_IF_ERROR(KernelError(kernels_.loop_flow_create(&tables.view(), device_, &handle), "loading the flow"));
+  flow_ = FlowHandle(handle, kernels_.flow_destroy);
+  return absl::OkStatus();
+}
+
+absl::Status Model::LoadSpectral(const TensorMap& weights) {
+  ASSIGN_OR_RETURN(const SpectralFlowPlan plan, PlanSpectralFlow(spec_));
+  ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
+  if (weights.size() != plan.layout.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", plan.layout.blocks().size()));
+  }
+  parameters_ = plan.layout.size();
+  SpectralFlowTables tables(plan);
+  tables.Set(values_);
+  void* handle = nullptr;
+  RETURN_IF_ERROR(KernelError(kernels_.spectral_flow_create(&tables.view(), device_, &handle), "loading the flow"));
   flow_ = FlowHandle(handle, kernels_.flow_destroy);
   return absl::OkStatus();
 }

@@ -51,6 +51,7 @@ class Model final : public Sampler {
   Model(v1::ModelSpec spec, Lattice lattice, const hf_kernels& kernels, int device);
   absl::Status LoadU1(const TensorMap& weights);
   absl::Status LoadLoops(const TensorMap& weights, int32_t steps);
+  absl::Status LoadSpectral(const TensorMap& weights);
   absl::Status LoadScalar(const TensorMap& weights, int32_t steps);
   absl::Status LoadPerfect(const TensorMap& weights);
   bool is_perfect() const { return spec_.prior().has_perfect(); }

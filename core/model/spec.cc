@@ -12,6 +12,7 @@
 #include "core/action/perfect.h"
 #include "core/base/status.h"
 #include "core/flow/loop_plan.h"
+#include "core/flow/spectral_plan.h"
 #include "core/model/spec_check.h"
 
 namespace haarflow {
@@ -112,7 +113,8 @@ absl::Status CheckPhase(const v1::TrainingPhase& phase, const std::string& path)
 
 // `phase` has passed CheckPhase.
 absl::Status CheckLoopPhase(const v1::ModelSpec& spec, const v1::TrainingPhase& phase, const std::string& path) {
-  const bool loops = spec.target().has_sun_wilson(), regression = phase.has_trivialising_regression();
+  const bool loops = spec.target().has_sun_wilson() && !IsSpectral(spec);
+  const bool regression = phase.has_trivialising_regression();
   if (loops && spec.layers_size() == 0) return Bad(path, ": without layers there is nothing to train; leave it out");
   if ((phase.has_gauss_newton() || regression) != loops) {
     return loops ? Bad(path, ".gauss_newton is missing; loop flows are trained by Gauss-Newton steps")

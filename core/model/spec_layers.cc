@@ -149,13 +149,19 @@ absl::Status CheckAlignment(const v1::LoopShape& loop, bool is_feature, int64_t 
   return absl::OkStatus();
 }
 
-absl::Status CheckLoops(const v1::U1CouplingStack& stack, const Lattice& lattice, const std::string& path) {
+// Of stacks of couplings of links: masks, the active loop, features.
+template <class Stack>
+absl::Status CheckLoops(const Stack& stack, int least_features, const Lattice& lattice, const std::string& path) {
+  RETURN_IF_ERROR(CheckCount(absl::StrCat(path, ".masks"), stack.masks_size(), 1, kMaxMasks));
+  for (int i = 0; i < stack.masks_size(); ++i) {
+    RETURN_IF_ERROR(CheckMask(stack.masks(i), lattice, At(path, "masks", i)));
+  }
   for (const auto& mask : stack.masks()) {
     if (!stack.has_active_loop()) break;
     RETURN_IF_ERROR(CheckLoop(stack.active_loop(), lattice.extent(static_cast<int>(mask.direction())),
                               lattice.extent(static_cast<int>(mask.plane())), absl::StrCat(path, ".active_loop")));
   }
-  RETURN_IF_ERROR(CheckCount(absl::StrCat(path, ".features"), stack.features_size(), 1, kMaxFeatures));
+  RETURN_IF_ERROR(CheckCount(absl::StrCat(path, ".features"), stack.features_size(), least_features, kMaxFeatures));
   const int64_t smallest = *std::min_element(lattice.shape().begin(), lattice.shape().end());
   RETURN_IF_ERROR(CheckAlignment(stack.active_loop(), false, smallest, absl::StrCat(path, ".active_loop")));
   for (int i = 0; i < stack.features_size(); ++i) {
@@ -167,14 +173,42 @@ absl::Status CheckLoops(const v1::U1CouplingStack& stack, const Lattice& lattice
 
 absl::Status CheckU1CouplingStack(const v1::U1CouplingStack& stack, const Lattice& lattice, const std::string& path) {
   RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".layers"), stack.layers(), 1, kMaxLayersPerStack));
-  RETURN_IF_ERROR(CheckCount(absl::StrCat(path, ".masks"), stack.masks_size(), 1, kMaxMasks));
-  for (int i = 0; i < stack.masks_size(); ++i) {
-    RETURN_IF_ERROR(CheckMask(stack.masks(i), lattice, At(path, "masks", i)));
-  }
-  RETURN_IF_ERROR(CheckLoops(stack, lattice, path));
+  RETURN_IF_ERROR(CheckLoops(stack, 1, lattice, path));
   if (!stack.has_network()) return Bad(path, ".network is missing");
   RETURN_IF_ERROR(CheckNetwork(stack.network(), absl::StrCat(path, ".network")));
   return CheckMap(stack.map(), absl::StrCat(path, ".map"));
+}
+
+absl::Status CheckSpectralMap(const v1::SpectralMap& map, int colours, const std::string& path) {
+  RETURN_IF_ERROR(CheckRange(path + ".bins", map.bins(), 2, 64));
+  if (colours == 2) {
+    if (map.ratio_bins() == 0 && map.ratio_nodes() == 0) return absl::OkStatus();
+    return Bad(path, " has ratio_bins or ratio_nodes; the angles of SU(2) have no ratio: leave them out");
+  }
+  RETURN_IF_ERROR(CheckRange(path + ".ratio_bins", map.ratio_bins(), 2, 64));
+  return CheckRange(path + ".ratio_nodes", map.ratio_nodes(), 1, 16);
+}
+
+absl::Status CheckSpectralCouplingStack(const v1::SpectralCouplingStack& stack, const v1::Target& target,
+                                        const Lattice& lattice, const std::string& path) {
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".layers"), stack.layers(), 1, kMaxLayersPerStack));
+  const double power = stack.towards_mirror();
+  RETURN_IF_ERROR(CheckFinite(path + ".towards_mirror", power, std::abs(power) <= 4, "in [-4, 4]"));
+  if (target.has_sun_matrix()) {
+    if (stack.masks_size() != 0 || stack.has_active_loop() || stack.features_size() != 0 || power != 0) {
+      return Bad(path, " has masks, active_loop, features or towards_mirror; a single matrix takes none of them");
+    }
+  } else {
+    RETURN_IF_ERROR(CheckLoops(stack, 0, lattice, path));
+  }
+  if (!stack.has_network()) return Bad(path, ".network is missing");
+  RETURN_IF_ERROR(CheckNetwork(stack.network(), path + ".network"));
+  for (int i = 0; stack.features_size() == 0 && i < stack.network().kernel_size(); ++i) {
+    if (stack.network().kernel(i) == 1) continue;
+    return Bad(path, ".network.kernel[", i, "] is ", stack.network().kernel(i), "; without features use 1");
+  }
+  const uint32_t colours = target.has_sun_matrix() ? target.sun_matrix().colours() : target.sun_wilson().colours();
+  return CheckSpectralMap(stack.map(), static_cast<int>(colours), path + ".map");
 }
 
 absl::Status CheckLineMap(const v1::LineMap& map, const std::string& path) {
@@ -248,6 +282,7 @@ absl::Status CheckScalarHeatBath(const v1::ModelSpec& spec, int position) {
 
 // What the target's fields are, for messages.
 std::string FieldsText(const v1::Target& target) {
+  if (target.has_sun_matrix()) return absl::StrCat("the target is an SU(", target.sun_matrix().colours(), ") matrix");
   if (target.has_sun_wilson()) return absl::StrCat("the target has SU(", target.sun_wilson().colours(), ") links");
   return target.has_u1_wilson() ? "the target has U(1) links" : "the target is a scalar field";
 }
@@ -290,12 +325,22 @@ absl::StatusOr<uint64_t> CheckLayer(const v1::ModelSpec& spec, int position, con
       if (spec.layers_size() != 1) return Bad(path, ".continuous_loop_flow must be the only layer");
       RETURN_IF_ERROR(CheckContinuousLoopFlow(layer.continuous_loop_flow(), target, path + ".continuous_loop_flow"));
       return 1;
+    case v1::Layer::kSpectralCouplingStack:
+      if (!target.has_sun_wilson() && !target.has_sun_matrix()) {
+        return Bad(path, ".spectral_coupling_stack transforms SU(N) matrices; ", FieldsText(target));
+      }
+      if (!spec.layers(0).has_spectral_coupling_stack()) {
+        return Bad(path, ".spectral_coupling_stack follows another kind of layer; all must be of this kind");
+      }
+      RETURN_IF_ERROR(CheckSpectralCouplingStack(layer.spectral_coupling_stack(), target, lattice,
+                                                 path + ".spectral_coupling_stack"));
+      return layer.spectral_coupling_stack().layers();
     case v1::Layer::KIND_NOT_SET:
       break;
   }
   return Bad(path,
-             ".kind is not set; use u1_coupling_stack, loop_flow, continuous_loop_flow, scalar_coupling_stack, "
-             "scalar_continuous_flow or scalar_heat_bath");
+             ".kind is not set; use u1_coupling_stack, loop_flow, continuous_loop_flow, spectral_coupling_stack, "
+             "scalar_coupling_stack, scalar_continuous_flow or scalar_heat_bath");
 }
 
 }  // namespace
@@ -315,7 +360,7 @@ absl::Status CheckLayers(const v1::ModelSpec& spec, const Lattice& lattice) {
 }
 
 absl::Status CheckPrior(const v1::ModelSpec& spec) {
-  const bool links = IsGauge(spec.target());
+  const bool links = !spec.target().has_phi4();
   const v1::Prior& prior = spec.prior();
   if (prior.has_perfect()) {
     RETURN_IF_ERROR(Annotate(CheckPerfectSampler(spec.target()), "prior.perfect"));

@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "core/action/phi4.h"
 #include "core/action/phi4_chain.h"
+#include "core/action/sun_single.h"
 #include "core/action/sun_torus.h"
 #include "core/action/target.h"
 #include "core/action/u1_torus.h"
@@ -18,6 +19,7 @@ constexpr size_t kMaxObservables = 64;
 
 std::unique_ptr<TheoryObservables> MakeTheory(const v1::Target& target, const Lattice& lattice) {
   if (target.has_phi4()) return MakeScalarObservables(target, lattice);
+  if (target.has_sun_matrix()) return MakeSunSingleObservables(target);
   if (target.has_sun_wilson()) return MakeSunObservables(target, lattice);
   return MakeU1Observables(target, lattice);
 }
@@ -71,6 +73,11 @@ std::optional<double> ExactLogZ(const v1::Target& target) {
     const auto chain = Phi4Chain::Create(lattice, couplings);
     if (!chain.ok()) return std::nullopt;
     return chain->LogZ();
+  }
+  if (target.has_sun_matrix()) {
+    const auto solution = SolveSunSingle(static_cast<int>(target.sun_matrix().colours()), ActionNumbers(target));
+    if (!solution.has_value()) return std::nullopt;
+    return solution->log_z;
   }
   if (lattice.dims() != 2) return std::nullopt;
   if (target.has_sun_wilson()) {

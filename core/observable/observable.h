@@ -25,6 +25,10 @@
 //   charge_squared         Q^2
 //   action                 S with the target's couplings
 //
+// A single SU(N) matrix:
+//   trace_n                Re Tr U^n / N, n = 1, 2, 3
+//   action                 S with the target's couplings
+//
 // Scalar fields, phi^2 = phi . phi the sum over components, M = (1/V) sum_x phi_x:
 //   phi_squared            (1/V) sum_x phi_x^2
 //   phi_fourth             (1/V) sum_x (phi_x^2)^2
@@ -76,11 +80,12 @@ class ObservableSet {
 };
 
 // The exact expectation value where it is known in closed form, else nothing: the two-dimensional U(1), SU(2)
-// and SU(3) torus (Wilson actions); of SU(N) elsewhere polyakov_real, polyakov_imag and charge, which are 0; free
-// scalars (lambda 0); of interacting ones the mean of M, which is 0, and in one dimension everything of one component
-// but magnetisation_abs and magnetisation_fourth.
+// and SU(3) torus (Wilson actions), a single matrix; of SU(N) elsewhere polyakov_real, polyakov_imag and charge, which
+// are 0; free scalars (lambda 0); of interacting ones the mean of M, which is 0, and in one dimension everything of one
+// component but magnetisation_abs and magnetisation_fourth.
 std::optional<double> ExactExpectation(const v1::Target& target, const std::string& observable);
-// The exact log Z where it is known: the two-dimensional torus, free scalars, scalars in one dimension.
+// The exact log Z where it is known: the two-dimensional torus, a single matrix, free scalars, scalars in one
+// dimension.
 std::optional<double> ExactLogZ(const v1::Target& target);
 
 }  // namespace haarflow

@@ -25,6 +25,7 @@ class TheoryObservables {
 // Require a valid target of their theory.
 std::unique_ptr<TheoryObservables> MakeU1Observables(const v1::Target& target, const Lattice& lattice);
 std::unique_ptr<TheoryObservables> MakeSunObservables(const v1::Target& target, const Lattice& lattice);
+std::unique_ptr<TheoryObservables> MakeSunSingleObservables(const v1::Target& target);
 std::unique_ptr<TheoryObservables> MakeScalarObservables(const v1::Target& target, const Lattice& lattice);
 
 // A decimal integer in the one way it is written: no sign but '-', no leading zero. Two spellings would be two names of

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/flow/scalar_plan.h"
+#include "core/flow/spectral_plan.h"
 #include "core/flow/u1_plan.h"
 #include "haarflow/v1/model.pb.h"
 
@@ -46,6 +47,7 @@ class GradientSource {
 
 // Run on `threads` threads. Deterministic for a given number of threads: partial sums are added in a fixed order.
 absl::StatusOr<std::unique_ptr<GradientSource>> MakeU1Gradient(const U1FlowPlan& plan, int threads);
+absl::StatusOr<std::unique_ptr<GradientSource>> MakeSpectralGradient(const SpectralFlowPlan& plan, int threads);
 // A conditional flow is evaluated at parameters that are uniform in their intervals, the same for the 16 fields of a
 // tile, by addressed noise.
 absl::StatusOr<std::unique_ptr<GradientSource>> MakeScalarGradient(const ScalarFlowPlan& plan, int threads);

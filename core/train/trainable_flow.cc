@@ -63,6 +63,22 @@ class ScalarTrainable final : public TrainableFlow {
   const ScalarFlowPlan plan_;
 };
 
+class SpectralTrainable final : public TrainableFlow {
+ public:
+  explicit SpectralTrainable(SpectralFlowPlan plan) : plan_(std::move(plan)) {}
+  const ParameterLayout& layout() const override { return plan_.layout; }
+  std::vector<double> InitialValues(uint64_t seed) const override { return plan_.InitialValues(seed); }
+  absl::StatusOr<std::vector<double>> StartFrom(const StartingPoint& start) const override {
+    return TakeWeights(plan_.layout, start.weights);
+  }
+  absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const override {
+    return MakeSpectralGradient(plan_, threads);
+  }
+
+ private:
+  const SpectralFlowPlan plan_;
+};
+
 class LoopTrainable final : public TrainableFlow {
  public:
   LoopTrainable(v1::ModelSpec spec, LoopFlowPlan plan) : spec_(std::move(spec)), plan_(std::move(plan)) {}
@@ -124,6 +140,10 @@ absl::StatusOr<std::unique_ptr<TrainableFlow>> MakeTrainableFlow(const v1::Model
   if (spec.target().has_phi4()) {
     ASSIGN_OR_RETURN(ScalarFlowPlan plan, PlanScalarFlow(spec));
     return std::make_unique<ScalarTrainable>(std::move(plan));
+  }
+  if (IsSpectral(spec)) {
+    ASSIGN_OR_RETURN(SpectralFlowPlan plan, PlanSpectralFlow(spec));
+    return std::make_unique<SpectralTrainable>(std::move(plan));
   }
   if (spec.target().has_sun_wilson()) {
     ASSIGN_OR_RETURN(LoopFlowPlan plan, PlanLoopFlow(spec, spec.target()));

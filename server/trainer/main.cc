@@ -19,6 +19,7 @@
 #include "core/base/noise.h"
 #include "core/base/status.h"
 #include "core/flow/scalar_plan.h"
+#include "core/flow/spectral_plan.h"
 #include "core/flow/u1_plan.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
@@ -192,6 +193,12 @@ absl::Status Evaluate(const std::string& reference, const std::string& directory
 absl::Status Check(const std::string& spec_file) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(spec_file, kMaxSpecBytes));
   ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(text));
+  if (IsSpectral(spec)) {
+    ASSIGN_OR_RETURN(const SpectralFlowPlan plan, PlanSpectralFlow(spec));
+    absl::PrintF("%s: %s\n%d coupling layers, %d matrix updates per configuration, %d parameters\n", spec.name(),
+                 DescribeTarget(spec.target()), plan.layers.size(), plan.updates(), plan.layout.size());
+    return absl::OkStatus();
+  }
   if (spec.target().has_sun_wilson()) {
     ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec, spec.target()));
     int64_t products = 0, updates = 0;  // by the links' own loops apart

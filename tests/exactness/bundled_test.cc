@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_replace.h"
 #include "core/action/perfect.h"
+#include "core/action/target.h"
 #include "core/base/file.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
@@ -14,6 +15,7 @@
 #include "core/observable/observable.h"
 #include "core/train/evaluate.h"
 #include "core/train/target_samples.h"
+#include "tests/reference/single_matrix_sampler.h"
 #include "tests/reference/tier.h"
 #include "tests/reference/u1_reference.h"
 
@@ -107,6 +109,13 @@ TEST_P(Bundled, CoversTheTarget) {
       const auto field = reference::PerfectSample2d(shape, target.u1_wilson().beta(), &random);
       std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
     }
+  } else if (target.has_sun_matrix()) {
+    reference::SingleMatrixSampler sampler(static_cast<int>(target.sun_matrix().colours()), ActionNumbers(target), 5);
+    fields.Resize(testing::Length(2000, 20000), model->field_size());
+    for (int64_t i = 0; i < fields.n; ++i) {
+      const auto field = sampler.Draw();
+      std::copy(field.begin(), field.end(), fields.field.begin() + i * fields.field_size);
+    }
   } else if (target.has_sun_wilson() && target.lattice().shape_size() == 2) {
     const auto sampler = *MakePerfectSampler(target);
     fields.Resize(testing::Length(256, 20000), model->field_size());
@@ -147,6 +156,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Expected{"su3-l16-b4", 0.96, {}}, Expected{"su3-l16-b5", 0.88, {}},
                       Expected{"su3-l16-b6", 0.65, {}}, Expected{"su3-4x4x4x4-b1", 0.97, 45.02014},
                       Expected{"su3-l8-b2-leading", 0.82, {}}, Expected{"su3-4x4x4x4-b1-leading", 0.52, 45.02014},
+                      Expected{"su2-matrix-b9", 0.999, {}}, Expected{"su3-matrix-b9", 0.999, {}},
+                      Expected{"su2-l8-b2.2-spectral", 0.993, {}}, Expected{"su2-l16-b1.8-spectral", 0.98, {}},
+                      Expected{"su2-l16-b2.2-spectral", 0.98, {}}, Expected{"su2-l16-b2.7-spectral", 0.97, {}},
+                      Expected{"su3-l8-b5-spectral", 0.94, {}}, Expected{"su3-l16-b5-spectral", 0.8, {}},
                       Expected{"phi4-l6-e1", 0.995, 6.98494787}, Expected{"phi4-l8-tutorial", 0.995, 9.29136384},
                       Expected{"phi4-l8-e2", 0.995, 15.9865008}, Expected{"phi4-l10-e3", 0.99, {}},
                       Expected{"phi4-l12-e4", 0.985, 43.746016}, Expected{"phi4-l14-e5", 0.98, {}},

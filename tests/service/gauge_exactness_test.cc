@@ -1,5 +1,6 @@
-// SU(2) and SU(3) as a user sees them: a real server on the bundled models, a real client, plaquette, Wilson loops and
-// log Z for 40 fixed seeds against exact values; and a log-Jacobian off by a tenth of a percent must be caught.
+// SU(2) and SU(3) as a user sees them: a real server on the bundled models, a real client, plaquette, Wilson loops (of
+// a single matrix: traces of powers) and log Z for 40 fixed seeds against exact values; and a log-Jacobian off by a
+// tenth of a percent must be caught.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -50,17 +51,20 @@ class GaugeExactness : public ::testing::Test {
 
   static PullsByName Pulls(const std::string& model, uint64_t count) {
     PullsByName pulls;
+    const v1::Target target = client_->GetModel(model)->model().target();
+    const std::vector<std::string> names =
+        target.has_sun_matrix() ? std::vector<std::string>{"trace_1", "trace_2", "trace_3", "action"}
+                                : std::vector<std::string>{"plaquette", "wilson_loop_1x2", "wilson_loop_2x2"};
     for (int seed = 0; seed < kSeeds; ++seed) {
       v1::MeasureRequest request;
       request.set_model(model);
       request.set_mode(v1::SAMPLE_MODE_REWEIGHTED);
       request.set_count(count);
       request.set_seed(static_cast<uint64_t>(seed));
-      for (const char* name : {"plaquette", "wilson_loop_1x2", "wilson_loop_2x2"}) request.add_observables(name);
+      for (const std::string& name : names) request.add_observables(name);
       const auto result = client_->Measure(request, {}, nullptr);
       EXPECT_TRUE(result.ok()) << model << ": " << result.status();
       if (!result.ok()) break;
-      const v1::Target target = client_->GetModel(model)->model().target();
       const auto add = [&](const std::string& name, double value, double error) {
         const auto known = Exact(target, name);
         if (known.has_value()) pulls[name].push_back((value - known->value) / std::hypot(error, known->error));
@@ -76,9 +80,13 @@ class GaugeExactness : public ::testing::Test {
 };
 
 TEST_F(GaugeExactness, PullsOverFortySeeds) {
-  std::vector<std::string> models = {"su2-l16-b2.2", "su3-l16-b5", "su3-4x4x4x4-b1", "su3-l8-b2-leading"};
+  std::vector<std::string> models = {"su2-l16-b2.2",      "su3-l16-b5",            "su3-4x4x4x4-b1",
+                                     "su3-l8-b2-leading", "su2-l16-b2.2-spectral", "su3-matrix-b9"};
   if (Length(0, 1) == 1) {
-    for (const char* more : {"su2-l16-b1.8", "su2-l16-b2.7", "su3-l16-b4", "su3-l16-b6", "su3-4x4x4x4-b1-leading"}) {
+    for (const char* more :
+         {"su2-l16-b1.8", "su2-l16-b2.7", "su3-l16-b4", "su3-l16-b6", "su3-4x4x4x4-b1-leading", "su2-matrix-b9",
+          "su2-l8-b2.2-spectral", "su2-l16-b1.8-spectral", "su2-l16-b2.7-spectral", "su3-l8-b5-spectral",
+          "su3-l16-b5-spectral"}) {
       models.emplace_back(more);
     }
   }

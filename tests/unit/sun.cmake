@@ -2,3 +2,4 @@ haarflow_test(sun_action_test SOURCES sun_action_test.cc DEPS haarflow_action ha
 haarflow_test(sun_target_test SOURCES sun_target_test.cc DEPS haarflow_action LABELS unit)
 haarflow_test(sun_observable_test SOURCES sun_observable_test.cc DEPS haarflow_observable haarflow_reference LABELS unit)
 haarflow_test(sun_spec_test SOURCES sun_spec_test.cc DEPS haarflow_model LABELS unit)
+haarflow_test(sun_single_test SOURCES sun_single_test.cc DEPS haarflow_model haarflow_observable haarflow_group LABELS unit)

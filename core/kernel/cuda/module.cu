@@ -154,7 +154,7 @@ extern "C" __attribute__((visibility("default"))) const hf_kernels* haarflow_ker
   namespace cuda = haarflow::isa_cuda;
   static const hf_kernels table = {HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(),   cuda::LastError,
                                    cuda::DeviceCount,    cuda::CreateU1,     cuda::CreateScalar, nullptr,
-                                   cuda::Destroy,        cuda::Draw,         cuda::Density,      cuda::Forward,
-                                   cuda::Inverse,        cuda::Backward};
+                                   nullptr,              cuda::Destroy,      cuda::Draw,         cuda::Density,
+                                   cuda::Forward,        cuda::Inverse,      cuda::Backward};
   return &table;
 }
