@@ -1,10 +1,24 @@
 #include "server/rpc/call.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/rpc/status.h"
 #include "server/sampling/retry.h"
 
 namespace haarflow {
+
+namespace {
+
+// "ipv4:10.0.0.1:43210" -> "ipv4:10.0.0.1": connections of one host are one principal.
+std::string HostOf(const std::string& peer) {
+  const size_t colon = peer.rfind(':');
+  return absl::StartsWith(peer, "unix:") || colon == std::string::npos ? peer : peer.substr(0, colon);
+}
+
+}  // namespace
+
+RpcCall::RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context)
+    : state_(state), method_(std::move(method)), principal_(HostOf(context->peer())), context_(context) {}
 
 absl::Status RpcState::CheckServing() const {
   if (draining_) return absl::UnavailableError("the server is draining; try another one");

@@ -39,9 +39,11 @@ class RpcState {
 
 class RpcCall {
  public:
-  RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context)
-      : state_(state), method_(std::move(method)), context_(context) {}
+  RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context);
   RpcState& state() { return *state_; }
+  const std::string& method() const { return method_; }
+  // Who calls: fairness and bounds are by principal.
+  const std::string& principal() const { return principal_; }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   // The status to finish with; adds retry pushback to the trailing metadata and remembers the code. Once, before
   // Finish.
@@ -52,6 +54,7 @@ class RpcCall {
  private:
   RpcState* state_;
   std::string method_;
+  std::string principal_;
   grpc::CallbackServerContext* context_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   grpc::StatusCode code_ = grpc::StatusCode::UNKNOWN;

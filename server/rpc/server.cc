@@ -36,30 +36,34 @@ void SetTransport(grpc::ServerBuilder* builder, const Server::Options& options) 
 
 }  // namespace
 
-Server::Server(const ModelRegistry* registry, Scheduler* scheduler, Metrics* metrics, const Options& options)
+Server::Server(const ModelRegistry* registry, ModelManager* manager, Scheduler* scheduler, Metrics* metrics,
+               const Options& options)
     : registry_(registry),
       scheduler_(scheduler),
       state_(metrics),
-      service_(registry, scheduler, &state_, options.request, options.info) {}
+      sampler_(registry, manager, scheduler, &state_, options.request, options.info, options.draws) {
+  if (manager != nullptr) admin_ = std::make_unique<AdminServiceImpl>(manager, scheduler, &state_, options.info);
+}
 
 Server::~Server() = default;
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options, const ModelRegistry* registry,
-                                                      Scheduler* scheduler, Metrics* metrics) {
-  auto server = std::unique_ptr<Server>(new Server(registry, scheduler, metrics, options));
+                                                      Scheduler* scheduler, Metrics* metrics, ModelManager* manager) {
+  auto server = std::unique_ptr<Server>(new Server(registry, manager, scheduler, metrics, options));
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetTransport(&builder, options);
   int port = 0;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&server->service_);
+  builder.RegisterService(&server->sampler_);
+  if (server->admin_ != nullptr) builder.RegisterService(server->admin_.get());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen,
                                                ": no such address, or the port is taken by another process"));
   }
-  server->SetHealth();
+  server->UpdateHealth();
   server->address_ = options.listen;
   const size_t colon = options.listen.rfind(':');
   if (!absl::StartsWith(options.listen, "unix:") && colon != std::string::npos) {
@@ -68,11 +72,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options, co
   return server;
 }
 
-void Server::SetHealth() {
+void Server::UpdateHealth() {
+  MutexLock lock(&health_mutex_);
+  if (health_closed_) return;
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   bool ready = false;
   for (const v1::ModelInfo& model : registry_->List()) {
-    const bool serving = model.state() == v1::MODEL_STATE_READY;
+    // An unloaded model serves: the request that needs it waits until it is loaded.
+    const bool serving = model.state() == v1::MODEL_STATE_READY || model.state() == v1::MODEL_STATE_UNLOADED;
     ready = ready || serving;
     health->SetServingStatus(kModelPrefix + model.name(), serving);
   }
@@ -80,11 +87,18 @@ void Server::SetHealth() {
   health->SetServingStatus("", ready);
 }
 
-void Server::SetUnhealthy() { server_->GetHealthCheckService()->SetServingStatus(false); }
-
-bool Server::Shutdown(std::chrono::milliseconds drain) {
-  const auto deadline = std::chrono::system_clock::now() + drain;
+void Server::StopServing() {
+  MutexLock lock(&health_mutex_);
+  health_closed_ = true;
   server_->GetHealthCheckService()->SetServingStatus(false);
+}
+
+void Server::SetUnhealthy() { StopServing(); }
+
+bool Server::Shutdown(std::chrono::milliseconds drain, std::chrono::milliseconds grace) {
+  StopServing();
+  std::this_thread::sleep_for(grace);
+  const auto deadline = std::chrono::system_clock::now() + drain;
   state_.StartDraining();
   scheduler_->Drain();
   if (!state_.WaitForStreams(drain)) Log(LogLevel::kWarning, "streams did not end in time and are cancelled");
