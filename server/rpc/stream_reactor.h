@@ -95,8 +95,8 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
 
   static void Loaded(const std::shared_ptr<Link>& link, const absl::Status& status, const Make& make) {
     if (link == nullptr) return;  // the client did not wait
-    absl::StatusOr<std::shared_ptr<StreamTask<Response>>> task = status;
-    if (status.ok()) task = make();
+    using Task = absl::StatusOr<std::shared_ptr<StreamTask<Response>>>;
+    Task task = status.ok() ? make() : Task(status);
     MutexLock lock(&link->mutex);
     if (link->reactor != nullptr) link->reactor->Begin(std::move(task));
   }

@@ -1,0 +1,11 @@
+# The model manager, the policies and the settings; hot swaps and the life of the real server.
+haarflow_test(policy_test SOURCES policy_test.cc DEPS haarflow_sampling LABELS service)
+haarflow_test(config_test SOURCES config_test.cc DEPS haarflow_server_config LABELS service)
+haarflow_test(model_manager_test SOURCES model_manager_test.cc DEPS haarflow_sampling haarflow_grpc LABELS service)
+haarflow_test(hot_swap_test SOURCES hot_swap_test.cc DEPS haarflow_grpc haarflow_model haarflow_exact haarflow_reference LABELS service
+  TIMEOUT 3600)
+if(TARGET hot_swap_test)
+  target_compile_definitions(hot_swap_test PRIVATE HAARFLOW_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
+    HAARFLOW_MODELS="${CMAKE_SOURCE_DIR}/deploy/models")
+  add_dependencies(hot_swap_test haarflow-server)
+endif()
