@@ -22,6 +22,8 @@ const char* StateName(v1::ModelState state) {
       return "loading";
     case v1::MODEL_STATE_UNLOADED:
       return "unloaded";
+    case v1::MODEL_STATE_RETIRING:
+      return "retiring";
     default:
       return "unknown";
   }

@@ -20,6 +20,7 @@
 #include "core/kernel/kernels.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
+#include "server/auth/authenticator.h"
 #include "server/config/server_config.h"
 #include "server/log/log.h"
 #include "server/metrics/metrics.h"
@@ -122,10 +123,28 @@ ModelManager::Options ManagerOptions(const ServerConfig& config, RegistryObserve
   return options;
 }
 
-Server::Options ServerOptions(const ServerConfig& config, const v1::ServerInfo& info) {
+absl::StatusOr<std::unique_ptr<Authenticator>> MakeAuthenticator(const ServerConfig& config) {
+  RETURN_IF_ERROR(CheckTransport(config.listen, !config.tls_cert.empty(), !config.tls_client_ca.empty(),
+                                 !config.token_file.empty(), config.insecure));
+  Authenticator::Options options;
+  options.token_file = config.token_file;
+  options.on_reload = [](const absl::Status& status) {
+    if (status.ok()) return Log(LogLevel::kInfo, "the token file is good again");
+    Log(LogLevel::kError, "the token file is not used: the last good one stays",
+        {{"error", std::string(status.message())}});
+  };
+  return Authenticator::Create(std::move(options));
+}
+
+Server::Options ServerOptions(const ServerConfig& config, const v1::ServerInfo& info,
+                              const Authenticator* authenticator) {
   Server::Options options;
   options.listen = config.listen;
   options.reflection = config.reflection;
+  options.authenticator = authenticator;
+  options.keepalive = Milliseconds(config.keepalive_seconds);
+  options.tls = {config.tls_cert, config.tls_key, config.tls_client_ca,
+                 std::chrono::seconds(static_cast<int64_t>(config.tls_reload_seconds))};
   options.draws = config.role != ServerRole::kCoordinator;
   options.max_receive_bytes = static_cast<int>(config.max_request_bytes);
   options.request.max_chunk_bytes = config.max_chunk_bytes;
@@ -140,6 +159,7 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   ASSIGN_OR_RETURN(const hf_kernels* kernels, KernelsFor(device));
   const bool cpu = device.kind == Device::Kind::kCpu;
   ASSIGN_OR_RETURN(const ModelStore store, ModelStore::Open(config.store));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> authenticator, MakeAuthenticator(config));
   v1::ServerInfo info;
   info.set_code_version(HAARFLOW_VERSION);
   info.set_device(device.ToString());
@@ -171,8 +191,8 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   PrintModels(registry);
   manager.Start();
 
-  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                   Server::Start(ServerOptions(config, info), &registry, &scheduler, metrics.get(), &manager));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server, Server::Start(ServerOptions(config, info, authenticator.get()),
+                                                                       &registry, &scheduler, metrics.get(), &manager));
   running = server.get();
   events.SetServer(server.get());
   server->UpdateHealth();

@@ -64,9 +64,22 @@ void DefineLife(CLI::App* app, ServerConfig* config) {
   seconds("--poll-seconds", &config->poll_seconds, 0.01, "How often the store is looked at");
   seconds("--lease-seconds", &config->lease_seconds, 0,
           "How long streams may hold a version that was replaced; 0: until they end");
+  seconds("--keepalive-seconds", &config->keepalive_seconds, 1,
+          "Silence after which a client is asked whether it lives");
   app->add_option("--model-memory", config->model_memory, "Bytes of all models in memory; 0: no bound")
       ->check(CLI::Range(int64_t{0}, kMostBytes))
       ->capture_default_str();
+}
+
+void DefineSecurity(CLI::App* app, ServerConfig* config) {
+  app->add_option("--token-file", config->token_file, "Who may call: names, roles, hashed tokens; mode 0600");
+  app->add_option("--tls-cert", config->tls_cert, "PEM certificate chain; read again when it changes");
+  app->add_option("--tls-key", config->tls_key, "PEM private key; mode 0600");
+  app->add_option("--tls-client-ca", config->tls_client_ca, "PEM authority that client certificates must have (mTLS)");
+  app->add_option("--tls-reload-seconds", config->tls_reload_seconds, "How often the TLS files are looked at")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
+  app->add_flag("--insecure", config->insecure, "Take everybody's calls on an address beyond this host");
 }
 
 // HAARFLOW_OPT_MAX_STREAMS -> --max-streams
@@ -100,6 +113,7 @@ ConfigOutcome ParseServerConfig(const std::vector<std::string>& arguments,
   DefineService(&app, &outcome.config);
   DefineLimits(&app, &outcome.config);
   DefineLife(&app, &outcome.config);
+  DefineSecurity(&app, &outcome.config);
   app.set_config("--config", "", "File of settings: `name = value` lines, names as flags without the dashes");
   app.allow_config_extras(CLI::config_extras_mode::error);
 

@@ -39,6 +39,11 @@ struct ServerConfig {
   double lease_seconds = 3600;
   int64_t model_memory = 0;
   bool reflection = false;
+  double keepalive_seconds = 30;
+  std::string token_file;
+  std::string tls_cert, tls_key, tls_client_ca;
+  double tls_reload_seconds = 60;
+  bool insecure = false;
 };
 
 struct ConfigOutcome {

@@ -56,7 +56,7 @@ grpc::ServerUnaryReactor* AdminServiceImpl::SetAlias(grpc::CallbackServerContext
   auto pending = std::make_shared<PendingCall>(
       state_, "SetAlias", context,
       absl::StrCat(request->alias(), " of ", request->model(), " = version ", request->version()));
-  if (absl::Status status = state_->CheckServing(); !status.ok()) return pending->Finish(status);
+  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
   manager_->SetAlias(request->model(), request->alias(), request->version(), AnswersModel(pending, response));
   return pending->reactor();
 }
@@ -65,7 +65,7 @@ grpc::ServerUnaryReactor* AdminServiceImpl::Rollback(grpc::CallbackServerContext
                                                      const v1::RollbackRequest* request,
                                                      v1::RollbackResponse* response) {
   auto pending = std::make_shared<PendingCall>(state_, "Rollback", context, request->model());
-  if (absl::Status status = state_->CheckServing(); !status.ok()) return pending->Finish(status);
+  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
   manager_->Rollback(request->model(), AnswersModel(pending, response));
   return pending->reactor();
 }
@@ -74,7 +74,7 @@ grpc::ServerUnaryReactor* AdminServiceImpl::Pin(grpc::CallbackServerContext* con
                                                 v1::PinResponse* response) {
   auto pending = std::make_shared<PendingCall>(state_, "Pin", context,
                                                absl::StrCat(request->model(), " at version ", request->version()));
-  if (absl::Status status = state_->CheckServing(); !status.ok()) return pending->Finish(status);
+  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
   manager_->SetAlias(request->model(), kPinnedAlias, request->version(), AnswersModel(pending, response));
   return pending->reactor();
 }
@@ -83,7 +83,7 @@ grpc::ServerUnaryReactor* AdminServiceImpl::NotifyStoreChanged(grpc::CallbackSer
                                                                const v1::NotifyStoreChangedRequest* /*request*/,
                                                                v1::NotifyStoreChangedResponse* response) {
   auto pending = std::make_shared<PendingCall>(state_, "NotifyStoreChanged", context, "");
-  if (absl::Status status = state_->CheckServing(); !status.ok()) return pending->Finish(status);
+  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
   manager_->Sync([pending, response](absl::StatusOr<ModelManager::SyncResult> result) {
     if (result.ok()) {
       response->set_generation(result->generation);
@@ -99,7 +99,7 @@ grpc::ServerUnaryReactor* AdminServiceImpl::UnloadModel(grpc::CallbackServerCont
                                                         const v1::UnloadModelRequest* request,
                                                         v1::UnloadModelResponse* /*response*/) {
   auto pending = std::make_shared<PendingCall>(state_, "UnloadModel", context, request->model());
-  if (absl::Status status = state_->CheckServing(); !status.ok()) return pending->Finish(status);
+  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
   manager_->Unload(request->model(), [pending](const absl::Status& status) { pending->Finish(status); });
   return pending->reactor();
 }
@@ -109,6 +109,10 @@ grpc::ServerUnaryReactor* AdminServiceImpl::GetServerStatus(grpc::CallbackServer
                                                             v1::GetServerStatusResponse* response) {
   RpcCall call(state_, "GetServerStatus", context);
   const absl::Status status = Guarded([&]() -> absl::Status {
+    if (absl::Status status = call.Admit(Role::kAdmin);
+        absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) {
+      return status;  // a draining server may be looked at
+    }
     const auto now = std::chrono::steady_clock::now();
     const auto seconds = [now](auto since) { return std::chrono::duration<double>(now - since).count(); };
     *response->mutable_server() = info_;

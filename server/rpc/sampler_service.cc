@@ -16,7 +16,7 @@ grpc::ServerUnaryReactor* SamplerServiceImpl::ListModels(grpc::CallbackServerCon
                                                          v1::ListModelsResponse* response) {
   RpcCall call(state_, "ListModels", context);
   const absl::Status status = Guarded([&]() -> absl::Status {
-    if (absl::Status serving = state_->CheckServing(); !serving.ok()) return serving;
+    RETURN_IF_ERROR(call.Admit(Role::kSampler));
     for (v1::ModelInfo& info : registry_->List()) *response->add_models() = std::move(info);
     *response->mutable_server() = info_;
     return absl::OkStatus();
@@ -29,7 +29,7 @@ grpc::ServerUnaryReactor* SamplerServiceImpl::GetModel(grpc::CallbackServerConte
                                                        v1::GetModelResponse* response) {
   RpcCall call(state_, "GetModel", context);
   const absl::Status status = Guarded([&]() -> absl::Status {
-    if (absl::Status serving = state_->CheckServing(); !serving.ok()) return serving;
+    RETURN_IF_ERROR(call.Admit(Role::kSampler));
     auto described = registry_->Describe(request->name());
     if (!described.ok()) return described.status();
     *response->mutable_model() = std::move(described->info);
@@ -48,9 +48,11 @@ grpc::ServerWriteReactor<Response>* SamplerServiceImpl::Stream(const char* metho
                                                                const Request& request, Maker make) {
   RpcCall call(state_, method, context);
   // The request is copied: it may have to wait for its model.
-  auto make_task = [this, make, method, principal = call.principal(), request = std::make_shared<Request>(request)]() {
+  auto make_task = [this, make, method, admitted = call.Admit(Role::kSampler), principal = call.principal(),
+                    request = std::make_shared<Request>(request)]() {
     return Guarded([&]() -> absl::StatusOr<std::shared_ptr<StreamTask<Response>>> {
-      RETURN_IF_ERROR(state_->CheckServing());
+      RETURN_IF_ERROR(admitted);
+      RETURN_IF_ERROR(state_->CheckServing());  // the model may have taken its time
       if (!draws_) {
         return absl::FailedPreconditionError("this server is a coordinator and draws nothing; ask a sampler");
       }

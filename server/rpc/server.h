@@ -20,6 +20,7 @@
 #include "server/registry/registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/call.h"
+#include "server/rpc/credentials.h"
 #include "server/rpc/sampler_service.h"
 #include "server/sampling/scheduler.h"
 
@@ -29,10 +30,13 @@ class Server {
  public:
   struct Options {
     std::string listen = "127.0.0.1:50151";  // host:port (port 0 picks one), or unix:/path
-    bool reflection = false;                 // grpc.reflection.v1alpha; a synchronous service, off in production
-    bool draws = true;                       // false (role coordinator): Sample, Measure, ... are refused
-    int max_receive_bytes = 1 << 20;         // requests are small; a token is at most 64 KiB
-    int max_concurrent_streams = 1024;       // per connection: bounds what waits for admission
+    TlsFiles tls;
+    const Authenticator* authenticator = nullptr;  // null: everybody may do everything
+    std::chrono::milliseconds keepalive{30000};    // after such a silence a client is asked whether it lives
+    bool reflection = false;                       // grpc.reflection.v1alpha; a synchronous service, off in production
+    bool draws = true;                             // false (role coordinator): Sample, Measure, ... are refused
+    int max_receive_bytes = 1 << 20;               // requests are small; a token is at most 64 KiB
+    int max_concurrent_streams = 1024;             // per connection: bounds what waits for admission
     RequestOptions request;
     v1::ServerInfo info;
   };

@@ -148,11 +148,10 @@ TEST_F(HotSwapTest, SwapsUnderLoadFailNoStreamAndLeaveNoMemory) {
   uint64_t resident_early = 0;
   for (int k = 1; k <= swaps; ++k) {
     const Manifest manifest = PublishAnother(k);
-    const auto told = Notify();
-    ASSERT_EQ(told.swaps(), 1) << Info().state_reason();
+    EXPECT_EQ(Notify().refusals(), 0);
     const v1::ModelInfo info = Info();
-    ASSERT_EQ(info.version(), manifest.version);
-    ASSERT_EQ(info.digest(), manifest.digest.Bytes());
+    EXPECT_EQ(info.version(), manifest.version) << info.state_reason();
+    EXPECT_EQ(info.digest(), manifest.digest.Bytes());
     if (k == swaps / 4) resident_early = Status().resident_bytes();
   }
   stop = true;
@@ -196,7 +195,7 @@ TEST_F(HotSwapTest, AResumeTokenOfAReplacedVersionLoadsThatVersion) {
   std::string token;
   const std::string old_digest = read(request, &token);
   const Manifest second = PublishAnother(1);
-  ASSERT_EQ(Notify().swaps(), 1);
+  Notify();
   WaitForMetric("haarflow_model_swap_total{outcome=\"destroyed\"} 1\n");
   EXPECT_EQ(read(request, nullptr), second.digest.Bytes());
   v1::SampleRequest rest;

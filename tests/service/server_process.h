@@ -13,16 +13,16 @@
 
 namespace haarflow::testing {
 
-inline std::string ServerBinary() {
+inline std::string Binary(const std::string& name) {
   const char* directory = std::getenv("HAARFLOW_BIN_DIR");
-  return std::string(directory != nullptr ? directory : HAARFLOW_BIN_DIR) + "/haarflow-server";
+  return std::string(directory != nullptr ? directory : HAARFLOW_BIN_DIR) + "/" + name;
 }
 
-// A haarflow-server, its output, its end. Killed and reaped by the destructor.
+// A haarflow-server, or another of our programs: its output, its end. Killed and reaped by the destructor.
 class Process {
  public:
-  explicit Process(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), ServerBinary());
+  explicit Process(std::vector<std::string> arguments, const std::string& binary = "haarflow-server") {
+    arguments.insert(arguments.begin(), Binary(binary));
     int ends[2];
     EXPECT_EQ(pipe(ends), 0);
     pid_ = fork();
