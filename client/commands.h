@@ -24,6 +24,7 @@ struct DrawOptions {
   uint64_t first_index = 0;
   std::vector<Setting> settings;  // parameters in which the target differs from the model's own
   bool require_reliable = false;
+  bool bulk = false;  // gives way to interactive work
 };
 
 struct SampleOptions {

@@ -57,6 +57,7 @@ void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std:
           "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
           "lambda, kappa, ...); may be repeated")
       ->allow_extra_args(false);
+  command->add_flag("--bulk", draw->bulk, "Give way to interactive work when the server is busy");
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }
 
