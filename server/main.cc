@@ -153,6 +153,27 @@ Server::Options ServerOptions(const ServerConfig& config, const v1::ServerInfo& 
   return options;
 }
 
+// Says where it serves; returns at the first signal. A second one ends the process at once.
+void ServeUntilSignal(const Server& server, const Metrics& metrics, const ModelRegistry& registry,
+                      const Scheduler& scheduler, const v1::ServerInfo& info) {
+  std::cout << "listening on " << server.address() << std::endl;
+  if (!metrics.address().empty()) std::cout << "metrics on http://" << metrics.address() << "/metrics" << std::endl;
+  Log(LogLevel::kInfo, "serving",
+      {{"address", server.address()},
+       {"device", info.device()},
+       {"numerics", info.numerics_class()},
+       {"models", absl::StrCat(registry.Ready().size())},
+       {"pid", absl::StrCat(getpid())}});
+  const int signal = WaitForSignal();
+  Log(LogLevel::kInfo, "draining",
+      {{"signal", strsignal(signal)}, {"streams", absl::StrCat(scheduler.active_streams())}});
+  std::thread([] {
+    const int second = WaitForSignal();
+    Log(LogLevel::kWarning, "second signal: exiting now");
+    _exit(128 + second);
+  }).detach();
+}
+
 // Everything between the settings and the exit code. Objects are destroyed in reverse order.
 absl::StatusOr<int> Serve(const ServerConfig& config) {
   ASSIGN_OR_RETURN(const Device device, ParseDevice(config.device));
@@ -197,24 +218,7 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   events.SetServer(server.get());
   server->UpdateHealth();
   const absl::Status endpoint = WriteEndpoint(config, *server, *metrics);
-  if (endpoint.ok()) {
-    std::cout << "listening on " << server->address() << std::endl;
-    if (!metrics->address().empty()) std::cout << "metrics on http://" << metrics->address() << "/metrics" << std::endl;
-    Log(LogLevel::kInfo, "serving",
-        {{"address", server->address()},
-         {"device", device.ToString()},
-         {"numerics", kernels->numerics},
-         {"models", absl::StrCat(registry.Ready().size())},
-         {"pid", absl::StrCat(getpid())}});
-    const int signal = WaitForSignal();
-    Log(LogLevel::kInfo, "draining",
-        {{"signal", strsignal(signal)}, {"streams", absl::StrCat(scheduler.active_streams())}});
-    std::thread([] {
-      const int second = WaitForSignal();
-      Log(LogLevel::kWarning, "second signal: exiting now");
-      _exit(128 + second);
-    }).detach();
-  }
+  if (endpoint.ok()) ServeUntilSignal(*server, *metrics, registry, scheduler, info);
   const bool stopped =
       server->Shutdown(Milliseconds(config.drain_seconds), Milliseconds(endpoint.ok() ? config.grace_seconds : 0));
   running = nullptr;

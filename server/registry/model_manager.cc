@@ -52,6 +52,7 @@ void ModelManager::Tell(ModelEvent event) const {
 // -------------------------------------------------------------------------------------------------------- the thread
 
 void ModelManager::Start() {
+  started_ = true;
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "hf-models");
     // Loading must not take the processor from streams; Linux has a nice value for every thread.

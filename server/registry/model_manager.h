@@ -153,6 +153,7 @@ class ModelManager {
   std::set<Digest> checked_;  // passed their canary check
   std::deque<Lease> leases_;
   Clock::time_point next_poll_;
+  bool started_ = false;  // before the thread begins
 
   std::thread thread_;
 };

@@ -158,7 +158,7 @@ absl::Status ModelManager::FindRoom(const Manifest& manifest, const Preparation&
 
 absl::Status ModelManager::Check(const ServedModel& model) {
   if (checked_.count(model.digest()) != 0) return absl::OkStatus();
-  const CanaryOptions& canary = thread_.joinable() ? options_.canary : options_.start_canary;
+  const CanaryOptions& canary = started_ ? options_.canary : options_.start_canary;
   RETURN_IF_ERROR(CanaryCheck(*model.sampler, model.manifest.card, FreshSeed(), canary));
   constexpr size_t kMostRemembered = 4096;
   if (checked_.size() >= kMostRemembered) checked_.clear();
