@@ -7,6 +7,7 @@
 
 #include "client/rpc.h"
 #include "client/sample_stream.h"
+#include "core/base/file.h"
 #include "core/base/status.h"
 #include "haarflow/v1/sampler.grpc.pb.h"
 
@@ -60,6 +61,20 @@ absl::StatusOr<Response> ReadToEnd(grpc::ClientContext* context, std::unique_ptr
   return last;
 }
 
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsFor(const ClientOptions& options) {
+  const bool tls = options.tls || !options.ca_file.empty() || !options.certificate_file.empty();
+  if (!tls) return grpc::InsecureChannelCredentials();
+  constexpr uint64_t kMaxPemBytes = 1 << 20;
+  grpc::SslCredentialsOptions files;
+  for (const auto& [path, text] :
+       {std::pair(&options.ca_file, &files.pem_root_certs), std::pair(&options.certificate_file, &files.pem_cert_chain),
+        std::pair(&options.key_file, &files.pem_private_key)}) {
+    if (path->empty()) continue;
+    ASSIGN_OR_RETURN(*text, ReadFile(*path, kMaxPemBytes));
+  }
+  return grpc::SslCredentials(files);
+}
+
 }  // namespace
 
 absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
@@ -94,13 +109,28 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // A cluster's http_proxy is not for this machine itself.
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  ASSIGN_OR_RETURN(const auto credentials, CredentialsFor(options));
+  const bool clear = !options.tls && options.ca_file.empty() && options.certificate_file.empty();
+  if (!options.token.empty() && clear && !IsLoopback(address)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a token would travel in clear to ", address, ": use TLS (--tls, --tls-ca)"));
+  }
+  auto channel = grpc::CreateCustomChannel(address, credentials, arguments);
   return std::unique_ptr<Client>(new Client(address, options, std::move(channel)));
+}
+
+void ShowToken(const std::string& token, grpc::ClientContext* context) {
+  if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
+}
+
+void BeginCall(const ClientOptions& options, grpc::ClientContext* context) {
+  context->set_deadline(std::chrono::system_clock::now() + options.call_deadline);
+  ShowToken(options.token, context);
 }
 
 absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + options_.call_deadline);
+  BeginCall(options_, &context);
   v1::ListModelsResponse response;
   RETURN_IF_ERROR(ToAbsl(v1::SamplerService::NewStub(channel_)->ListModels(&context, {}, &response), address_));
   return response;
@@ -108,7 +138,7 @@ absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
 
 absl::StatusOr<v1::GetModelResponse> Client::GetModel(const std::string& name) const {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + options_.call_deadline);
+  BeginCall(options_, &context);
   v1::GetModelRequest request;
   request.set_name(name);
   v1::GetModelResponse response;
@@ -118,13 +148,14 @@ absl::StatusOr<v1::GetModelResponse> Client::GetModel(const std::string& name) c
 
 absl::Status Client::Sample(const v1::SampleRequest& request, const StreamOptions& options,
                             const SampleCallback& callback) const {
-  SampleStream stream(v1::SamplerService::NewStub(channel_), address_, request, options);
+  SampleStream stream(v1::SamplerService::NewStub(channel_), address_, options_.token, request, options);
   return stream.Run(callback);
 }
 
 absl::StatusOr<v1::MeasureResponse> Client::Measure(const v1::MeasureRequest& request, const StreamOptions& options,
                                                     const MeasureCallback& progress) const {
   grpc::ClientContext context;
+  ShowToken(options_.token, &context);
   const StopGuard guard(options.stop, &context);
   return ReadToEnd<v1::MeasureResponse>(&context, v1::SamplerService::NewStub(channel_)->Measure(&context, request),
                                         address_, progress);
@@ -134,6 +165,7 @@ absl::StatusOr<v1::EstimatePartitionFunctionResponse> Client::EstimatePartitionF
     const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options,
     const PartitionCallback& progress) const {
   grpc::ClientContext context;
+  ShowToken(options_.token, &context);
   const StopGuard guard(options.stop, &context);
   return ReadToEnd<v1::EstimatePartitionFunctionResponse>(
       &context, v1::SamplerService::NewStub(channel_)->EstimatePartitionFunction(&context, request), address_,
@@ -146,7 +178,7 @@ absl::StatusOr<bool> Client::IsServing(const std::string& service) const {
   grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> stub(channel_);
   constexpr int kServing = 1;
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + options_.call_deadline);
+  BeginCall(options_, &context);
   google::protobuf::StringValue request;
   request.set_value(service);
   google::protobuf::Int32Value response;

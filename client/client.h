@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "haarflow/v1/admin.pb.h"
 #include "haarflow/v1/sampler.pb.h"
 
 namespace grpc {
@@ -36,6 +37,14 @@ struct ClientOptions {
   std::chrono::milliseconds call_deadline{10000};
   // A chunk is at most a few MiB; this bounds what a server can make us allocate.
   int max_receive_bytes = 64 << 20;
+  // Shown with every call. Never sent in clear beyond this host: Connect refuses.
+  std::string token;
+  // TLS when any of these says so. PEM files; without `ca_file` the system's authorities. Certificate and key: for
+  // mTLS.
+  bool tls = false;
+  std::string ca_file;
+  std::string certificate_file;
+  std::string key_file;
 };
 
 struct StreamOptions {
@@ -61,7 +70,8 @@ class Client {
   using PartitionCallback = std::function<bool(const v1::EstimatePartitionFunctionResponse&)>;
 
   // `address` is "host:port" or "unix:/path". Connects lazily: the first call finds out. INVALID_ARGUMENT for what is
-  // no address.
+  // no address, FAILED_PRECONDITION for a token without TLS beyond this host, NOT_FOUND for a PEM file that is not
+  // there.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address, const ClientOptions& options);
 
   absl::StatusOr<v1::ListModelsResponse> ListModels() const;
@@ -84,6 +94,13 @@ class Client {
   // grpc.health.v1 of `service` ("" is the server as a whole, "haarflow.model.NAME" a model): true when SERVING.
   // NOT_FOUND for a name it does not know.
   absl::StatusOr<bool> IsServing(const std::string& service) const;
+
+  // What an operator does; server/README.md has the rules. Each answers when it is done.
+  absl::StatusOr<v1::ModelInfo> SetAlias(const std::string& model, const std::string& alias, uint64_t version) const;
+  absl::StatusOr<v1::ModelInfo> Rollback(const std::string& model) const;
+  absl::StatusOr<v1::ModelInfo> Pin(const std::string& model, uint64_t version) const;  // 0: no pin
+  absl::Status UnloadModel(const std::string& model) const;
+  absl::StatusOr<v1::GetServerStatusResponse> ServerStatus() const;
 
   const std::string& address() const { return address_; }
 

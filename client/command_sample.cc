@@ -141,6 +141,7 @@ absl::Status SampleCommand::CheckSameRun(const v1::SampleHeader& header) const {
 
 absl::Status SampleCommand::FillRequest(const Client& client) {
   const DrawOptions& draw = options_.draw;
+  if (options_.draw.bulk) request_.set_priority(v1::PRIORITY_BULK);
   request_.set_omit_fields(!to_file());
   if (options_.float32) request_.set_precision(v1::FIELD_PRECISION_FLOAT32);
   if (journal_has_run_) {

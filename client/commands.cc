@@ -2,12 +2,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/model_text.h"
+#include "client/token.h"
 #include "core/action/target.h"
 #include "core/base/status.h"
 
 namespace haarflow {
 absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals) {
-  auto client = Client::Connect(globals.server, {});
+  ClientOptions options;
+  options.tls = globals.tls;
+  options.ca_file = globals.tls_ca;
+  options.certificate_file = globals.tls_cert;
+  options.key_file = globals.tls_key;
+  auto token = TokenFor(globals);
+  if (!token.ok()) return WithExitCode(token.status(), kExitUsage);
+  options.token = *std::move(token);
+  auto client = Client::Connect(globals.server, options);
   if (!client.ok()) return WithExitCode(client.status(), kExitUsage);
   return client;
 }

@@ -24,6 +24,7 @@ struct DrawOptions {
   uint64_t first_index = 0;
   std::vector<Setting> settings;  // parameters in which the target differs from the model's own
   bool require_reliable = false;
+  bool bulk = false;  // gives way to interactive work
 };
 
 struct SampleOptions {
@@ -61,6 +62,18 @@ absl::StatusOr<ExitCode> RunSample(const Globals& globals, const SampleOptions& 
 absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunThermo(const Globals& globals, const ThermoOptions& options, const std::stop_token& stop);
+
+// Operators' commands.
+absl::StatusOr<ExitCode> RunPromote(const Globals& globals, const std::string& model, uint64_t version);
+absl::StatusOr<ExitCode> RunRollback(const Globals& globals, const std::string& model);
+absl::StatusOr<ExitCode> RunPin(const Globals& globals, const std::string& model, uint64_t version);
+absl::StatusOr<ExitCode> RunUnload(const Globals& globals, const std::string& model);
+// Every `seconds` until it is stopped; once for 0.
+absl::StatusOr<ExitCode> RunTop(const Globals& globals, double seconds, const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunToken(const Globals& globals, const std::string& name,
+                                  const std::vector<std::string>& roles);
+// Keeps the token that stands on stdin.
+absl::StatusOr<ExitCode> RunLogin(const Globals& globals);
 
 // Shared by the commands.
 absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals);

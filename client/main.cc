@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "client/commands.h"
 #include "client/interrupt.h"
@@ -28,6 +29,13 @@ struct CommandLine {
   ThermoOptions thermo;
   std::vector<std::string> settings;
   std::string scan;
+  // Operators' commands.
+  uint64_t version = 0;
+  bool unpin = false;
+  double every = 2;
+  bool once = false;
+  std::string name;
+  std::vector<std::string> roles = {"sampler"};
 };
 
 CLI::Option* AddMode(CLI::App* command, std::string* mode) {
@@ -49,6 +57,7 @@ void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std:
           "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
           "lambda, kappa, ...); may be repeated")
       ->allow_extra_args(false);
+  command->add_flag("--bulk", draw->bulk, "Give way to interactive work when the server is busy");
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }
 
@@ -92,6 +101,55 @@ void AddEstimates(CLI::App* app, CommandLine* line) {
   measure->add_option("--burn-in", line->measure.burn_in, "Chain steps before the first one that counts");
 }
 
+void AddConnection(CLI::App* app, Globals* globals) {
+  app->add_option("--token-file", globals->token_file,
+                  "File with a token, mode 0600; else $HAARFLOW_TOKEN_FILE, or what `haarflow login` keeps");
+  app->add_flag("--tls", globals->tls, "TLS with the system's authorities");
+  app->add_option("--tls-ca", globals->tls_ca, "TLS with the authorities of this PEM file");
+  app->add_option("--tls-cert", globals->tls_cert, "PEM certificate to show (mTLS)");
+  app->add_option("--tls-key", globals->tls_key, "PEM key of that certificate");
+}
+
+void AddOperation(CLI::App* app, CommandLine* line) {
+  const auto command = [&](const char* name, const char* help) {
+    CLI::App* made = app->add_subcommand(name, help);
+    made->add_option("model", line->model, "Name of the model")->required();
+    return made;
+  };
+  command("promote", "Make a version champion, after its checks")
+      ->add_option("version", line->version, "Its number; without it, the candidate");
+  command("rollback", "Make the champion before champion again");
+  CLI::App* pin = command("pin", "Serve one version whatever the champion is");
+  pin->add_option("version", line->version, "Its number");
+  pin->add_flag("--remove", line->unpin, "Serve the champion again");
+  command("unload", "Take a model out of memory until a request needs it");
+  CLI::App* top = app->add_subcommand("top", "Streams, models and memory of the server, live");
+  top->add_option("--every", line->every, "Seconds between two looks")->check(CLI::Range(0.1, 3600.0));
+  top->add_flag("--once", line->once, "One look");
+  CLI::App* token = app->add_subcommand("token", "Make a token, and its line for the server's token file");
+  token->add_option("name", line->name, "Who will call with it")->required();
+  token->add_option("--roles", line->roles, "sampler, tuner, trainer, admin: a,b,...")->delimiter(',');
+  app->add_subcommand("login", "Keep the token that stands on stdin, for all later calls");
+}
+
+// Nothing: none of them was given.
+std::optional<absl::StatusOr<ExitCode>> DispatchOperation(const CLI::App& app, const CommandLine& line,
+                                                          const std::stop_token& stop) {
+  if (app.got_subcommand("promote")) return RunPromote(line.globals, line.model, line.version);
+  if (app.got_subcommand("rollback")) return RunRollback(line.globals, line.model);
+  if (app.got_subcommand("unload")) return RunUnload(line.globals, line.model);
+  if (app.got_subcommand("pin")) {
+    if ((line.version == 0) != line.unpin) {
+      return WithExitCode(absl::InvalidArgumentError("pin wants a version, or --remove"), kExitUsage);
+    }
+    return RunPin(line.globals, line.model, line.version);
+  }
+  if (app.got_subcommand("top")) return RunTop(line.globals, line.once ? 0 : line.every, stop);
+  if (app.got_subcommand("token")) return RunToken(line.globals, line.name, line.roles);
+  if (app.got_subcommand("login")) return RunLogin(line.globals);
+  return std::nullopt;
+}
+
 void Describe(CLI::App* app, CommandLine* line) {
   app->description("Exact lattice field configurations on demand.");
   app->footer(kExitCodeHelp);
@@ -111,6 +169,8 @@ void Describe(CLI::App* app, CommandLine* line) {
   model->add_flag("--spec", line->spec, "Print its spec, as stored");
   AddSample(app, line);
   AddEstimates(app, line);
+  AddOperation(app, line);
+  AddConnection(app, &line->globals);
   CLI::App* health =
       app->add_subcommand("healthcheck", "Exit with 0 when the server, or one of its models, is serving");
   health->add_option("--model", line->health_model, "Name of a model");
@@ -131,6 +191,7 @@ absl::Status ParseSettings(CommandLine* line) {
 }
 
 absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const std::stop_token& stop) {
+  if (auto done = DispatchOperation(app, *line, stop)) return *std::move(done);
   RETURN_IF_ERROR(ParseSettings(line));
   if (!line->mode.empty()) {
     line->sample.mode = kModes.at(line->mode);

@@ -22,6 +22,8 @@ const char* StateName(v1::ModelState state) {
       return "loading";
     case v1::MODEL_STATE_UNLOADED:
       return "unloaded";
+    case v1::MODEL_STATE_RETIRING:
+      return "retiring";
     default:
       return "unknown";
   }
@@ -99,6 +101,31 @@ void AppendCard(const v1::ModelCard& card, Rows* rows) {
   rows->push_back({"created", card.created() + " by " + card.code_version()});
 }
 
+// The versions of the index, where there is more to say than that there is one.
+std::string VersionsText(const v1::ModelInfo& model) {
+  Rows rows = {{"version", "digest", "aliases", "state"}};
+  for (const v1::ModelVersion& version : model.versions()) {
+    std::string state = StateName(version.state());
+    if (!version.state_reason().empty()) absl::StrAppend(&state, ": ", version.state_reason());
+    rows.push_back({absl::StrCat(version.version()), Hex(version.digest()).substr(0, 12),
+                    absl::StrJoin(version.aliases(), ", "), state});
+  }
+  return rows.size() < 3 ? "" : absl::StrCat("\n", Table(rows, {true, false, false, false}));
+}
+
+Json VersionsJson(const v1::ModelInfo& model) {
+  Json versions = Json::array();
+  for (const v1::ModelVersion& version : model.versions()) {
+    versions.push_back({{"version", version.version()},
+                        {"digest", Hex(version.digest())},
+                        {"aliases", std::vector<std::string>(version.aliases().begin(), version.aliases().end())},
+                        {"state", StateName(version.state())},
+                        {"state_reason", version.state_reason()},
+                        {"memory_bytes", version.memory_bytes()}});
+  }
+  return versions;
+}
+
 Json ParametersJson(const v1::Target& target) {
   Json json = Json::object();
   for (const auto& [name, value] : TheoryParameters(target)) json[name] = value;
@@ -168,6 +195,9 @@ Json ModelJson(const v1::ModelInfo& model) {
                {"theory", TheoryName(target)},
                {"theory_parameters", ParametersJson(target)},
                {"conditioning", std::move(conditioning)},
+               {"generation", model.generation()},
+               {"pinned_version", model.pinned_version()},
+               {"versions", VersionsJson(model)},
                {"card", CardJson(model.card())}};
   if (target.has_sun_wilson()) json["colours"] = target.sun_wilson().colours();
   if (target.has_sun_matrix()) json["colours"] = target.sun_matrix().colours();
@@ -176,6 +206,9 @@ Json ModelJson(const v1::ModelInfo& model) {
 
 std::string ModelText(const v1::GetModelResponse& response) {
   const v1::ModelInfo& model = response.model();
+  if (model.digest().empty()) {  // no version was ever loaded
+    return Table({{"name", model.name()}, {"state", StateText(model)}}, {false, false}) + VersionsText(model);
+  }
   Rows rows = {{"name", model.name()},
                {"version", absl::StrCat(model.version())},
                {"state", StateText(model)},
@@ -190,7 +223,7 @@ std::string ModelText(const v1::GetModelResponse& response) {
     AppendCard(model.card(), &rows);
   }
   if (!response.spec().description().empty()) rows.push_back({"description", response.spec().description()});
-  return Table(rows, {false, false}) + ConditionalText(model);
+  return Table(rows, {false, false}) + ConditionalText(model) + VersionsText(model);
 }
 
 std::string ModelsText(const v1::ListModelsResponse& response) {

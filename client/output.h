@@ -19,6 +19,11 @@ struct Globals {
   std::string server;
   bool json = false;
   bool progress = true;
+  std::string token_file;  // empty: $HAARFLOW_TOKEN_FILE, or what `haarflow login` keeps
+  bool tls = false;
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
 };
 
 enum ExitCode : int {

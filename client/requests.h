@@ -20,6 +20,7 @@ absl::Status FillDraw(const Client& client, const DrawOptions& draw, Request* re
   request->set_model(draw.model);
   if (draw.seed.has_value()) request->set_seed(*draw.seed);
   request->set_first_index(draw.first_index);
+  if (draw.bulk) request->set_priority(v1::PRIORITY_BULK);
   if (draw.settings.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(*request->mutable_target(), TargetOf(client, draw));
   return absl::OkStatus();

@@ -8,11 +8,17 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "client/client.h"
 
 namespace haarflow {
 
 // The server's code and words; UNAVAILABLE and DEADLINE_EXCEEDED name the address.
 absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
+
+// Shows `token` with the call; nothing when it is empty.
+void ShowToken(const std::string& token, grpc::ClientContext* context);
+// Token and deadline of a call that returns one message.
+void BeginCall(const ClientOptions& options, grpc::ClientContext* context);
 
 // Cancels a call when `stop` is requested, for as long as it lives.
 class StopGuard {

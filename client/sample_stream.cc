@@ -9,9 +9,13 @@
 
 namespace haarflow {
 
-SampleStream::SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address,
+SampleStream::SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address, std::string token,
                            const v1::SampleRequest& request, const StreamOptions& options)
-    : stub_(std::move(stub)), address_(std::move(address)), request_(request), options_(options) {}
+    : stub_(std::move(stub)),
+      address_(std::move(address)),
+      token_(std::move(token)),
+      request_(request),
+      options_(options) {}
 
 v1::SampleRequest SampleStream::RequestForTheRest() const {
   v1::SampleRequest rest = request_;
@@ -51,6 +55,7 @@ absl::Status SampleStream::Deliver(const v1::SampleResponse& message, const Clie
 
 absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCallback& callback) {
   grpc::ClientContext context;
+  ShowToken(token_, &context);
   const StopGuard guard(options_.stop, &context);
   const auto reader = stub_->Sample(&context, RequestForTheRest());
   v1::SampleResponse message;

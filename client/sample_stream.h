@@ -15,8 +15,8 @@ namespace haarflow {
 // last complete configuration and the steps left; before any chunk, the seed and digest that the first header named.
 class SampleStream {
  public:
-  SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address, const v1::SampleRequest& request,
-               const StreamOptions& options);
+  SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address, std::string token,
+               const v1::SampleRequest& request, const StreamOptions& options);
   absl::Status Run(const Client::SampleCallback& callback);
 
  private:
@@ -32,6 +32,7 @@ class SampleStream {
 
   const std::unique_ptr<v1::SamplerService::Stub> stub_;
   const std::string address_;
+  const std::string token_;
   const v1::SampleRequest request_;
   const StreamOptions options_;
   SampleAssembler received_{/*keep_fields=*/false};

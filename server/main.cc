@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -13,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/file.h"
@@ -20,8 +20,11 @@
 #include "core/kernel/kernels.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
+#include "server/auth/authenticator.h"
+#include "server/config/server_config.h"
 #include "server/log/log.h"
 #include "server/metrics/metrics.h"
+#include "server/registry/model_manager.h"
 #include "server/registry/registry.h"
 #include "server/rpc/server.h"
 #include "server/sampling/scheduler.h"
@@ -31,67 +34,24 @@ namespace {
 
 // Exit codes: 0 drained, 1 could not start, 2 bad usage, 3 the device failed.
 constexpr int kExitStart = 1;
-constexpr int kExitUsage = 2;
 constexpr int kExitDevice = 3;
-
-struct Flags {
-  std::string store;
-  std::string listen = "127.0.0.1:50151";
-  std::string metrics;
-  std::string device = absl::StrCat("cpu:", std::max(1u, std::thread::hardware_concurrency()));
-  int64_t max_streams = 256;
-  int64_t byte_budget = int64_t{1} << 30;
-  int64_t max_chunk_bytes = 1 << 20;
-  uint64_t burn_in = RequestOptions().burn_in;
-  std::string endpoint_file;
-  double drain_seconds = 30;
-  bool reflection = false;
-};
-
-void DefineFlags(CLI::App* app, Flags* flags) {
-  app->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // scripts append overrides
-  app->add_option("--store", flags->store, "Directory of the model store")->required();
-  app->add_option("--listen", flags->listen, "host:port (port 0 picks one) or unix:/path")->capture_default_str();
-  app->add_option("--metrics", flags->metrics, "host:port for Prometheus metrics; none when absent");
-  app->add_option("--device", flags->device, "cpu:N (N worker threads) or cuda:N (device number)")
-      ->capture_default_str();
-  app->add_option("--max-streams", flags->max_streams, "Streams served at once; more are refused")
-      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
-      ->capture_default_str();
-  app->add_option("--byte-budget", flags->byte_budget, "Bytes of buffers for all streams together")
-      ->check(CLI::Range(int64_t{1} << 20, int64_t{1} << 44))
-      ->capture_default_str();
-  app->add_option("--max-chunk-bytes", flags->max_chunk_bytes,
-                  "Largest chunk of a stream; clients accept messages of 4 MiB")
-      ->check(CLI::Range(int64_t{4} << 10, int64_t{3} << 20))
-      ->capture_default_str();
-  app->add_option("--burn-in", flags->burn_in, "Chain steps discarded when a request does not say")
-      ->check(CLI::Range(uint64_t{0}, kMaxBurnIn))
-      ->capture_default_str();
-  app->add_option("--endpoint-file", flags->endpoint_file, "Written (JSON) once the server serves");
-  app->add_option("--drain-seconds", flags->drain_seconds, "How long running streams may take to end after SIGTERM")
-      ->check(CLI::Range(0.0, 86400.0))
-      ->capture_default_str();
-  app->add_flag("--reflection", flags->reflection, "Offer gRPC server reflection (v1alpha)");
-}
 
 void PrintModels(const ModelRegistry& registry) {
   for (const v1::ModelInfo& model : registry.List()) {
-    if (model.state() == v1::MODEL_STATE_READY) {
+    if (model.state() == v1::MODEL_STATE_READY || model.state() == v1::MODEL_STATE_UNLOADED) {
       const auto digest = Digest::FromBytes(model.digest());
       std::cout << "model " << model.name() << " version " << model.version() << " "
                 << (digest.ok() ? digest->ShortHex() : "") << ": " << DescribeTarget(model.target()) << std::endl;
     } else {
       std::cout << "model " << model.name() << " refused: " << model.state_reason() << std::endl;
-      Log(LogLevel::kWarning, "model refused", {{"model", model.name()}, {"reason", model.state_reason()}});
     }
   }
 }
 
-absl::Status WriteEndpoint(const Flags& flags, const Server& server, const Metrics& metrics) {
-  if (flags.endpoint_file.empty()) return absl::OkStatus();
+absl::Status WriteEndpoint(const ServerConfig& config, const Server& server, const Metrics& metrics) {
+  if (config.endpoint_file.empty()) return absl::OkStatus();
   const nlohmann::json endpoint = {{"address", server.address()}, {"metrics", metrics.address()}, {"pid", getpid()}};
-  return WriteFileAtomically(flags.endpoint_file, endpoint.dump() + "\n");
+  return WriteFileAtomically(config.endpoint_file, endpoint.dump() + "\n");
 }
 
 int WaitForSignal() {
@@ -105,29 +65,139 @@ int WaitForSignal() {
   return signal;
 }
 
-// Everything between the flags and the exit code. Objects are destroyed in reverse order: server, scheduler, metrics.
-absl::StatusOr<int> Serve(const Flags& flags) {
-  ASSIGN_OR_RETURN(const Device device, ParseDevice(flags.device));
+std::chrono::milliseconds Milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+// What happens to models, for the log, the metrics and the health service.
+class ModelEvents final : public RegistryObserver {
+ public:
+  ModelEvents(const ModelRegistry* registry, Metrics* metrics) : registry_(registry), metrics_(metrics) {}
+  // Null before the server runs, and once it shuts down.
+  void SetServer(Server* server) {
+    MutexLock lock(&mutex_);
+    server_ = server;
+  }
+
+  void OnModelEvent(const ModelEvent& event) override {
+    static constexpr struct {
+      const char* line;
+      const char* outcome;
+    } kText[] = {{"model serving", "served"},
+                 {"model refused", "refused"},
+                 {"model loaded for a token", "loaded"},
+                 {"model unloaded", "unloaded"},
+                 {"lease ended", "lease_ended"},
+                 {"model destroyed", "destroyed"},
+                 {"the store cannot be read", "store_error"}};
+    const auto& text = kText[event.kind];
+    const bool bad = event.kind == ModelEvent::kRefused || event.kind == ModelEvent::kStoreError;
+    LogFields fields;
+    if (!event.model.empty()) fields.push_back({"model", event.model});
+    if (event.version != 0) fields.push_back({"version", absl::StrCat(event.version)});
+    if (!event.digest.empty()) fields.push_back({"digest", event.digest});
+    if (!event.reason.empty()) fields.push_back({"reason", event.reason});
+    if (event.seconds > 0) fields.push_back({"seconds", absl::StrCat(event.seconds)});
+    Log(bad ? LogLevel::kWarning : LogLevel::kInfo, text.line, fields);
+    metrics_->OnModelSwap(text.outcome, event.seconds);
+    metrics_->SetModels(registry_->Ready());
+    MutexLock lock(&mutex_);
+    if (server_ != nullptr) server_->UpdateHealth();
+  }
+
+ private:
+  const ModelRegistry* const registry_;
+  Metrics* const metrics_;
+  Mutex mutex_;
+  Server* server_ ABSL_GUARDED_BY(mutex_) = nullptr;
+};
+
+ModelManager::Options ManagerOptions(const ServerConfig& config, RegistryObserver* events, Scheduler* scheduler) {
+  ModelManager::Options options;
+  options.poll = Milliseconds(config.poll_seconds);
+  options.lease = Milliseconds(config.lease_seconds);
+  options.memory_budget = config.model_memory;
+  options.writable = config.role != ServerRole::kSampler;
+  options.observer = events;
+  options.on_lease_end = [scheduler](const ServedModel& model) { scheduler->DrainModel(model.digest()); };
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<Authenticator>> MakeAuthenticator(const ServerConfig& config) {
+  RETURN_IF_ERROR(CheckTransport(config.listen, !config.tls_cert.empty(), !config.tls_client_ca.empty(),
+                                 !config.token_file.empty(), config.insecure));
+  Authenticator::Options options;
+  options.token_file = config.token_file;
+  options.on_reload = [](const absl::Status& status) {
+    if (status.ok()) return Log(LogLevel::kInfo, "the token file is good again");
+    Log(LogLevel::kError, "the token file is not used: the last good one stays",
+        {{"error", std::string(status.message())}});
+  };
+  return Authenticator::Create(std::move(options));
+}
+
+Server::Options ServerOptions(const ServerConfig& config, const v1::ServerInfo& info,
+                              const Authenticator* authenticator) {
+  Server::Options options;
+  options.listen = config.listen;
+  options.reflection = config.reflection;
+  options.authenticator = authenticator;
+  options.keepalive = Milliseconds(config.keepalive_seconds);
+  options.tls = {config.tls_cert, config.tls_key, config.tls_client_ca,
+                 std::chrono::seconds(static_cast<int64_t>(config.tls_reload_seconds))};
+  options.draws = config.role != ServerRole::kCoordinator;
+  options.max_receive_bytes = static_cast<int>(config.max_request_bytes);
+  options.request.max_chunk_bytes = config.max_chunk_bytes;
+  options.request.burn_in = config.burn_in;
+  options.info = info;
+  return options;
+}
+
+// Says where it serves; returns at the first signal. A second one ends the process at once.
+void ServeUntilSignal(const Server& server, const Metrics& metrics, const ModelRegistry& registry,
+                      const Scheduler& scheduler, const v1::ServerInfo& info) {
+  std::cout << "listening on " << server.address() << std::endl;
+  if (!metrics.address().empty()) std::cout << "metrics on http://" << metrics.address() << "/metrics" << std::endl;
+  Log(LogLevel::kInfo, "serving",
+      {{"address", server.address()},
+       {"device", info.device()},
+       {"numerics", info.numerics_class()},
+       {"models", absl::StrCat(registry.Ready().size())},
+       {"pid", absl::StrCat(getpid())}});
+  const int signal = WaitForSignal();
+  Log(LogLevel::kInfo, "draining",
+      {{"signal", strsignal(signal)}, {"streams", absl::StrCat(scheduler.active_streams())}});
+  std::thread([] {
+    const int second = WaitForSignal();
+    Log(LogLevel::kWarning, "second signal: exiting now");
+    _exit(128 + second);
+  }).detach();
+}
+
+// Everything between the settings and the exit code. Objects are destroyed in reverse order.
+absl::StatusOr<int> Serve(const ServerConfig& config) {
+  ASSIGN_OR_RETURN(const Device device, ParseDevice(config.device));
   ASSIGN_OR_RETURN(const hf_kernels* kernels, KernelsFor(device));
   const bool cpu = device.kind == Device::Kind::kCpu;
-  ASSIGN_OR_RETURN(const ModelStore store, ModelStore::Open(flags.store));
-  ModelRegistry registry;
-  RETURN_IF_ERROR(registry.LoadStore(store, *kernels, cpu ? 0 : device.number));
-  PrintModels(registry);
-
+  ASSIGN_OR_RETURN(const ModelStore store, ModelStore::Open(config.store));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> authenticator, MakeAuthenticator(config));
+  v1::ServerInfo info;
+  info.set_code_version(HAARFLOW_VERSION);
+  info.set_device(device.ToString());
+  info.set_numerics_class(kernels->numerics);
   ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
-                   Metrics::Create({HAARFLOW_VERSION, device.ToString(), kernels->numerics}, flags.metrics));
-  metrics->SetModels(registry.Ready());
+                   Metrics::Create({HAARFLOW_VERSION, device.ToString(), kernels->numerics}, config.metrics));
 
+  ModelRegistry registry;
+  ModelEvents events(&registry, metrics.get());
   std::atomic<bool> device_failed{false};
   std::atomic<Server*> running{nullptr};
-  Scheduler::Options scheduler_options;
-  scheduler_options.device_name = device.ToString();
-  scheduler_options.threads = cpu ? device.number : 1;
-  scheduler_options.max_streams = flags.max_streams;
-  scheduler_options.byte_budget = flags.byte_budget;
-  scheduler_options.observer = metrics.get();
-  scheduler_options.on_device_failure = [&](const absl::Status& status) {
+  Scheduler::Options scheduling;
+  scheduling.device_name = device.ToString();
+  scheduling.threads = cpu ? device.number : 1;
+  scheduling.limits = config.limits;
+  scheduling.observer = metrics.get();
+  scheduling.on_device_failure = [&](const absl::Status& status) {
     Log(LogLevel::kError, "the device failed: draining",
         {{"device", device.ToString()}, {"error", std::string(status.message())}});
     metrics->SetDeviceHealthy(false);
@@ -135,39 +205,24 @@ absl::StatusOr<int> Serve(const Flags& flags) {
     device_failed = true;
     kill(getpid(), SIGTERM);  // an orchestrator restarts what exits with an error
   };
-  Scheduler scheduler(scheduler_options);
+  Scheduler scheduler(scheduling);
+  ModelManager manager(store, *kernels, cpu ? 0 : device.number, &registry,
+                       ManagerOptions(config, &events, &scheduler));
+  RETURN_IF_ERROR(manager.LoadAll());
+  PrintModels(registry);
+  manager.Start();
 
-  Server::Options options;
-  options.listen = flags.listen;
-  options.reflection = flags.reflection;
-  options.request.max_chunk_bytes = flags.max_chunk_bytes;
-  options.request.burn_in = flags.burn_in;
-  options.info.set_code_version(HAARFLOW_VERSION);
-  options.info.set_device(device.ToString());
-  options.info.set_numerics_class(kernels->numerics);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server, Server::Start(options, &registry, &scheduler, metrics.get()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server, Server::Start(ServerOptions(config, info, authenticator.get()),
+                                                                       &registry, &scheduler, metrics.get(), &manager));
   running = server.get();
-  const absl::Status endpoint = WriteEndpoint(flags, *server, *metrics);
-  if (endpoint.ok()) {
-    std::cout << "listening on " << server->address() << std::endl;
-    if (!metrics->address().empty()) std::cout << "metrics on http://" << metrics->address() << "/metrics" << std::endl;
-    Log(LogLevel::kInfo, "serving",
-        {{"address", server->address()},
-         {"device", device.ToString()},
-         {"numerics", kernels->numerics},
-         {"models", absl::StrCat(registry.Ready().size())},
-         {"pid", absl::StrCat(getpid())}});
-    const int signal = WaitForSignal();
-    Log(LogLevel::kInfo, "draining",
-        {{"signal", strsignal(signal)}, {"streams", absl::StrCat(scheduler.active_streams())}});
-    std::thread([] {
-      const int second = WaitForSignal();
-      Log(LogLevel::kWarning, "second signal: exiting now");
-      _exit(128 + second);
-    }).detach();
-  }
-  const bool stopped = server->Shutdown(std::chrono::milliseconds(static_cast<int64_t>(flags.drain_seconds * 1000)));
+  events.SetServer(server.get());
+  server->UpdateHealth();
+  const absl::Status endpoint = WriteEndpoint(config, *server, *metrics);
+  if (endpoint.ok()) ServeUntilSignal(*server, *metrics, registry, scheduler, info);
+  const bool stopped =
+      server->Shutdown(Milliseconds(config.drain_seconds), Milliseconds(endpoint.ok() ? config.grace_seconds : 0));
   running = nullptr;
+  events.SetServer(nullptr);
   const int code = device_failed ? kExitDevice : 0;
   if (!stopped) {
     Log(LogLevel::kError, "gRPC did not shut down in time: exiting without it");
@@ -175,20 +230,17 @@ absl::StatusOr<int> Serve(const Flags& flags) {
     _exit(code);
   }
   RETURN_IF_ERROR(endpoint);
-  if (!flags.endpoint_file.empty()) unlink(flags.endpoint_file.c_str());
+  if (!config.endpoint_file.empty()) unlink(config.endpoint_file.c_str());
   Log(LogLevel::kInfo, "stopped");
   return code;
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Serves exact lattice field configurations from a model store.", "haarflow-server");
-  app.set_version_flag("--version", std::string(HAARFLOW_VERSION));
-  Flags flags;
-  DefineFlags(&app, &flags);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : kExitUsage;
+  const ConfigOutcome outcome =
+      ParseServerConfig(std::vector<std::string>(argv + 1, argv + argc), Environment(), HAARFLOW_VERSION);
+  if (!outcome.serve) {
+    (outcome.exit_code == 0 ? std::cout : std::cerr) << outcome.message;
+    return outcome.exit_code;
   }
   // Before any thread: every thread inherits the mask, and WaitForSignal alone takes these signals.
   sigset_t set;
@@ -197,7 +249,7 @@ int Main(int argc, char** argv) {
   sigaddset(&set, SIGINT);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
-  const auto code = Serve(flags);
+  const auto code = Serve(outcome.config);
   if (code.ok()) return *code;
   Log(LogLevel::kError, "cannot serve", {{"error", std::string(code.status().message())}});
   return kExitStart;

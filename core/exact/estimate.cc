@@ -280,6 +280,25 @@ Jackknife PartitionEstimator::LogZJackknife() const {
   return jackknife;
 }
 
+double PartitionEstimator::EssError() const {
+  if (all_.samples() < 2 * kBins) return kInfinity;
+  struct BinSums {
+    double w = 0, w2 = 0, n = 0;
+  };
+  const double scale = all_.sums().max;
+  std::vector<BinSums> bins;
+  for (const WeightStatistics& bin : bin_) {
+    bins.push_back({std::exp(bin.sums().log_sum - scale), std::exp(bin.sums().log_sum_squared - 2 * scale),
+                    static_cast<double>(bin.samples())});
+  }
+  const auto combine = [](const BinSums& a, const BinSums& b) { return BinSums{a.w + b.w, a.w2 + b.w2, a.n + b.n}; };
+  std::vector<double> ess;
+  for (const BinSums& others : LeaveOneOut(bins, BinSums(), combine)) {
+    ess.push_back(others.w * others.w / (others.n * others.w2));
+  }
+  return JackknifeOf(all_.Ess(), ess).error;
+}
+
 double PartitionEstimator::LogZBias() const {
   const double ess = all_.Ess();
   return ess == 0 ? -kInfinity : -(1 / ess - 1) / (2 * static_cast<double>(all_.samples()));

@@ -71,6 +71,8 @@ class PartitionEstimator {
   double LogZBias() const;
   double MeanLogWeight() const { return all_.MeanLogWeight(); }
   double MeanLogWeightError() const;
+  // Of weights().Ess(), jackknife; +inf with fewer than 2 * kBins samples.
+  double EssError() const;
 
  private:
   Jackknife LogZJackknife() const;

@@ -23,7 +23,6 @@ namespace fs = std::filesystem;
 constexpr char kManifestFile[] = "manifest.json";
 constexpr char kIndexFile[] = "index.json";
 constexpr char kLockFile[] = ".lock";
-constexpr char kChampion[] = "champion";
 
 std::string Quoted(const std::string& text) { return absl::StrCat("'", absl::CHexEscape(text.substr(0, 80)), "'"); }
 
@@ -239,6 +238,15 @@ std::string ModelDirectory(const std::string& directory, const std::string& mode
   return absl::StrCat(directory, "/", model);
 }
 
+// A new champion leaves the old one under `previous`: the way back.
+void MoveAlias(ModelIndex* index, const std::string& alias, uint64_t version) {
+  const auto now = index->aliases.find(alias);
+  if (alias == kChampionAlias && now != index->aliases.end() && now->second != version) {
+    index->aliases[kPreviousAlias] = now->second;
+  }
+  index->aliases[alias] = version;
+}
+
 absl::Status WriteIndex(const std::string& model_directory, const std::string& model, ModelIndex index) {
   ++index.generation;
   return WriteFileAtomically(absl::StrCat(model_directory, "/", kIndexFile), FormatIndex(index, model));
@@ -301,7 +309,7 @@ absl::StatusOr<StoredModel> ModelStore::Load(const std::string& model, uint64_t 
 
 absl::StatusOr<StoredModel> ModelStore::LoadChampion(const std::string& model) const {
   ASSIGN_OR_RETURN(const ModelIndex index, ReadIndex(model));
-  const auto champion = index.aliases.find(kChampion);
+  const auto champion = index.aliases.find(kChampionAlias);
   if (champion == index.aliases.end()) {
     return absl::NotFoundError(absl::StrCat("model ", model, " in the store ", directory_,
                                             " has no champion; name a version, or make one champion"));
@@ -340,7 +348,7 @@ absl::StatusOr<Manifest> ModelStore::Publish(const std::string& spec_text, const
                    LoadVersion(absl::StrCat(model_directory, "/", version), spec.name(), version, manifest.digest));
 
   index->versions[version] = manifest.digest;
-  if (make_champion) index->aliases[kChampion] = version;
+  if (make_champion) MoveAlias(&*index, kChampionAlias, version);
   RETURN_IF_ERROR(WriteIndex(model_directory, spec.name(), *std::move(index)));
   return std::move(stored.manifest);
 }
@@ -353,7 +361,20 @@ absl::Status ModelStore::SetAlias(const std::string& model, const std::string& a
   ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(model_directory));
   RETURN_IF_ERROR(Load(model, version).status());
   ASSIGN_OR_RETURN(ModelIndex index, ReadIndex(model));
-  index.aliases[alias] = version;
+  MoveAlias(&index, alias, version);
+  return WriteIndex(model_directory, model, std::move(index));
+}
+
+absl::Status ModelStore::RemoveAlias(const std::string& model, const std::string& alias) {
+  RETURN_IF_ERROR(ReadIndex(model).status());
+  if (alias == kChampionAlias) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the champion of ", model, " cannot be removed; make another version champion"));
+  }
+  const std::string model_directory = ModelDirectory(directory_, model);
+  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(model_directory));
+  ASSIGN_OR_RETURN(ModelIndex index, ReadIndex(model));
+  if (index.aliases.erase(alias) == 0) return absl::OkStatus();
   return WriteIndex(model_directory, model, std::move(index));
 }
 

@@ -21,6 +21,11 @@
 
 namespace haarflow {
 
+// Aliases that mean something to everybody. What is served is the pinned version, or else the champion.
+constexpr char kChampionAlias[] = "champion";
+constexpr char kPreviousAlias[] = "previous";  // the champion before this one: kept by the store itself
+constexpr char kPinnedAlias[] = "pinned";
+
 // A verified version, in memory.
 struct StoredModel {
   Manifest manifest;
@@ -60,6 +65,8 @@ class ModelStore {
   // Makes `alias` ("champion", "candidate", ...) name `version`, which is verified first. Errors as for Load and
   // Publish.
   absl::Status SetAlias(const std::string& model, const std::string& alias, uint64_t version);
+  // INVALID_ARGUMENT for the champion. An alias that is not there is removed already.
+  absl::Status RemoveAlias(const std::string& model, const std::string& alias);
 
  private:
   explicit ModelStore(std::string directory) : directory_(std::move(directory)) {}

@@ -1,11 +1,17 @@
 #include "server/log/log.h"
 
+#include <limits.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <string>
+#include <utility>
+
+#include "core/base/mutex.h"
 
 namespace haarflow {
 namespace {
@@ -59,7 +65,19 @@ std::string FormatLogLine(LogLevel level, const std::string& message, const LogF
 }
 
 void Log(LogLevel level, const std::string& message, const LogFields& fields) {
-  const std::string line = Now() + ' ' + FormatLogLine(level, message, fields) + '\n';
+  std::string line = Now() + ' ' + FormatLogLine(level, message, fields);
+  static Mutex mutex;
+  static uint64_t dropped = 0;
+  MutexLock lock(&mutex);
+  // A pipe that says it can be written takes PIPE_BUF bytes at once; files and terminals always can.
+  pollfd out{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) {
+    ++dropped;
+    return;
+  }
+  if (dropped > 0) line += " dropped_lines_before=" + std::to_string(std::exchange(dropped, 0));
+  if (line.size() >= PIPE_BUF) line.resize(PIPE_BUF - 1);
+  line += '\n';
   // A log that cannot be written is no reason to stop serving.
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
 }

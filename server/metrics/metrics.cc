@@ -38,6 +38,10 @@ const Buckets& BatchSeconds() {
   static const Buckets buckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
   return buckets;
 }
+const Buckets& SwapSeconds() {
+  static const Buckets buckets = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600};
+  return buckets;
+}
 const Buckets& BatchSizes() {
   static const Buckets buckets = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
   return buckets;
@@ -52,20 +56,9 @@ class ProcessCollector final : public prometheus::Collectable {
     family.help = "Resident memory size in bytes.";
     family.type = prometheus::MetricType::Gauge;
     prometheus::ClientMetric metric;
-    metric.gauge.value = ResidentBytes();
+    metric.gauge.value = static_cast<double>(Metrics::ResidentBytes());
     family.metric.push_back(metric);
     return {family};
-  }
-
- private:
-  static double ResidentBytes() {
-    std::FILE* file = std::fopen("/proc/self/statm", "r");
-    if (file == nullptr) return 0;
-    long total = 0;
-    long resident = 0;
-    const int read = std::fscanf(file, "%ld %ld", &total, &resident);
-    std::fclose(file);
-    return read == 2 ? static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) : 0;
   }
 };
 
@@ -115,6 +108,11 @@ struct Metrics::Families {
           .Add({});
   Gauge& device_healthy = GaugeFamily(r, "haarflow_device_healthy", "0 after the device has failed.").Add({});
   Family<Gauge>& model_info = GaugeFamily(r, "haarflow_model_info", "1 for every model version served.");
+  Family<Counter>& model_swaps =
+      CounterFamily(r, "haarflow_model_swap_total", "Versions served, refused, loaded for old streams, unloaded.");
+  Histogram& swap_seconds =
+      HistogramFamily(r, "haarflow_model_swap_seconds", "Time from the decision to load a version to its service.")
+          .Add({}, SwapSeconds());
   Family<Gauge>& build_info = GaugeFamily(r, "haarflow_build_info", "1, with the version and the numerics class.");
 
   Mutex mutex;
@@ -173,6 +171,21 @@ void Metrics::OnFirstConfiguration(double seconds) { families_->first_configurat
 void Metrics::OnStreamBytes(uint64_t bytes) { families_->stream_bytes.Increment(static_cast<double>(bytes)); }
 void Metrics::OnCancelled() { families_->cancelled.Increment(); }
 void Metrics::SetDeviceHealthy(bool healthy) { families_->device_healthy.Set(healthy ? 1 : 0); }
+
+uint64_t Metrics::ResidentBytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr) return 0;
+  long total = 0;
+  long resident = 0;
+  const int read = std::fscanf(file, "%ld %ld", &total, &resident);
+  std::fclose(file);
+  return read == 2 ? static_cast<uint64_t>(resident) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
+}
+
+void Metrics::OnModelSwap(const std::string& outcome, double seconds) {
+  families_->model_swaps.Add({{"outcome", outcome}}).Increment();
+  if (seconds > 0) families_->swap_seconds.Observe(seconds);
+}
 
 void Metrics::OnRequest(const std::string& method, const std::string& code, double seconds) {
   families_->requests.Add({{"method", method}, {"code", code}}).Increment();

@@ -42,6 +42,9 @@ class Metrics final : public SamplingObserver {
   void OnStreamBytes(uint64_t bytes);
   void OnCancelled();
   void SetDeviceHealthy(bool healthy);
+  void OnModelSwap(const std::string& outcome, double seconds);
+  // Of this process, from the kernel.
+  static uint64_t ResidentBytes();
   // The models served now; series of others are removed.
   void SetModels(const std::vector<std::shared_ptr<const ServedModel>>& models);
 

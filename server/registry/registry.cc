@@ -1,216 +1,85 @@
 #include "server/registry/registry.h"
 
-#include <algorithm>
-#include <cmath>
-#include <exception>
-#include <limits>
-#include <tuple>
 #include <utility>
 
-#include "absl/strings/str_join.h"
-#include "core/action/target.h"
-#include "core/base/status.h"
-#include "core/model/model.h"
+#include "absl/strings/str_cat.h"
 
 namespace haarflow {
-namespace {
 
-constexpr size_t kMostNamesInAMessage = 16;
-constexpr size_t kMostNearest = 3;
-
-absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServed(StoredModel stored, const hf_kernels& kernels,
-                                                              int device) {
-  ASSIGN_OR_RETURN(std::shared_ptr<const Model> model, Model::Create(stored.spec, stored.weights, kernels, device));
-  // One draw, so that a model that cannot draw on this device is refused now and not in the first stream.
-  const std::vector<uint64_t> seed = {0};
-  const std::vector<uint64_t> index = {0};
-  Proposals proposals;
-  RETURN_IF_ERROR(model->Draw(model->target(), seed, index, &proposals));
-  auto served = std::make_shared<ServedModel>();
-  served->parameters = static_cast<uint64_t>(model->parameters());
-  served->sampler = std::move(model);
-  served->manifest = std::move(stored.manifest);
-  served->manifest_json = std::move(stored.manifest_json);
-  served->spec_text = std::move(stored.spec_text);
-  served->spec = std::move(stored.spec);
-  return served;
+v1::ModelState ModelRegistry::StateOf(const Entry& entry) {
+  if (entry.current != nullptr) return v1::MODEL_STATE_READY;
+  if (entry.unloaded != nullptr) return v1::MODEL_STATE_UNLOADED;
+  return entry.loading != 0 ? v1::MODEL_STATE_LOADING : v1::MODEL_STATE_REFUSED;
 }
 
-absl::StatusOr<std::shared_ptr<const ServedModel>> LoadOne(const ModelStore& store, const std::string& name,
-                                                           const hf_kernels& kernels, int device) {
-  try {
-    ASSIGN_OR_RETURN(StoredModel stored, store.LoadChampion(name));
-    return MakeServed(std::move(stored), kernels, device);
-  } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat("loading ", name, ": ", e.what()));
+v1::ModelState ModelRegistry::VersionState(const Entry& entry, uint64_t version, const Digest& digest,
+                                           v1::ModelVersion* shown) {
+  if (entry.current != nullptr && entry.current->digest() == digest) {
+    shown->set_memory_bytes(static_cast<uint64_t>(entry.current->memory_bytes));
+    return v1::MODEL_STATE_READY;
   }
-}
-
-// The target nearest to `target` that `model` was made for: its own, moved within its intervals.
-v1::Target NearestServed(const ServedModel& model, const v1::Target& target) {
-  v1::Target nearest = model.target();
-  const auto asked = TheoryParameters(target);
-  for (const v1::Conditioning& interval : model.spec.conditioning()) {
-    for (const auto& [name, value] : asked) {
-      if (name != interval.parameter()) continue;
-      SetTheoryParameter(name, std::clamp(value, interval.low(), interval.high()), &nearest).IgnoreError();
+  if (entry.loading == version) return v1::MODEL_STATE_LOADING;
+  if (const auto old = entry.retiring.find(digest); old != entry.retiring.end()) {
+    if (const auto model = old->second.lock()) {
+      shown->set_memory_bytes(static_cast<uint64_t>(model->memory_bytes));
+      return v1::MODEL_STATE_RETIRING;
     }
   }
-  return nearest;
-}
-
-// Euclidean, in the parameters of the theory; infinite between two forms of one theory.
-double Distance(const v1::Target& a, const v1::Target& b) {
-  const auto left = TheoryParameters(a), right = TheoryParameters(b);
-  double sum = left.size() == right.size() ? 0 : std::numeric_limits<double>::infinity();
-  for (size_t i = 0; i < std::min(left.size(), right.size()); ++i) {
-    if (left[i].first != right[i].first) return std::numeric_limits<double>::infinity();
-    sum += (left[i].second - right[i].second) * (left[i].second - right[i].second);
+  if (const auto refused = entry.refused.find(version);
+      refused != entry.refused.end() && refused->second.digest == digest) {
+    shown->set_state_reason(refused->second.reason);
+    return v1::MODEL_STATE_REFUSED;
   }
-  return std::sqrt(sum);
+  return v1::MODEL_STATE_UNLOADED;
 }
 
-// What makes one of two models that serve a target the better choice: nothing known against it, made for this target
-// alone, ESS.
-std::tuple<bool, bool, double> Rank(const ServedModel& model) {
-  const v1::ModelCard& card = model.manifest.card;
-  return {card.unreliable_reason().empty(), model.spec.conditioning().empty(), card.quality().ess()};
-}
-
-std::string SomeNames(const std::vector<std::string>& names) {
-  if (names.empty()) return "none";
-  if (names.size() <= kMostNamesInAMessage) return absl::StrJoin(names, ", ");
-  return absl::StrCat(absl::StrJoin(names.begin(), names.begin() + kMostNamesInAMessage, ", "), ", and ",
-                      names.size() - kMostNamesInAMessage, " more");
-}
-
-absl::Status CheckFields(const v1::Target& target, const ServedModel& model) {
-  if (SameFields(target, model.target())) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("target ", DescribeTarget(target), " has other fields than model ",
-                                                 model.name(), " (", DescribeTarget(model.target()),
-                                                 "); ask for the target alone, or for a model of those fields"));
-}
-
-}  // namespace
-
-absl::Status ModelRegistry::LoadStore(const ModelStore& store, const hf_kernels& kernels, int device) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, store.ListModels());
-  for (const std::string& name : names) {
-    auto loaded = LoadOne(store, name, kernels, device);
-    if (loaded.ok()) {
-      Add(*std::move(loaded));
-    } else {
-      Refuse(name, loaded.status());
+v1::ModelInfo ModelRegistry::InfoOf(const std::string& name, const Entry& entry) {
+  v1::ModelInfo info;
+  info.set_name(name);
+  info.set_state(StateOf(entry));
+  info.set_state_reason(entry.reason);
+  const ModelFacts* facts = entry.current != nullptr ? entry.current.get() : entry.unloaded.get();
+  if (facts != nullptr) {
+    info.set_version(facts->manifest.version);
+    info.set_digest(facts->digest().Bytes());
+    *info.mutable_target() = entry.current != nullptr ? entry.current->target() : facts->spec.target();
+    info.set_target_digest(facts->target_digest().Bytes());
+    *info.mutable_card() = facts->manifest.card;
+    info.set_parameters(facts->parameters);
+    *info.mutable_conditioning() = facts->spec.conditioning();
+  }
+  info.set_generation(entry.index.generation);
+  for (const auto& [version, digest] : entry.index.versions) {
+    v1::ModelVersion& shown = *info.add_versions();
+    shown.set_version(version);
+    shown.set_digest(digest.Bytes());
+    for (const auto& [alias, named] : entry.index.aliases) {
+      if (named == version) shown.add_aliases(alias);
     }
+    shown.set_state(VersionState(entry, version, digest, &shown));
   }
-  return absl::OkStatus();
+  const auto pinned = entry.index.aliases.find(kPinnedAlias);
+  if (pinned != entry.index.aliases.end()) info.set_pinned_version(pinned->second);
+  return info;
 }
 
-void ModelRegistry::Add(std::shared_ptr<const ServedModel> model) {
-  Entry entry{std::move(model), ""};
-  const std::string name = entry.model->name();
-  MutexLock lock(&mutex_);
-  std::swap(entries_[name], entry);  // the old model is destroyed after the lock, or by its last stream
-}
-
-void ModelRegistry::Refuse(const std::string& name, const absl::Status& reason) {
-  MutexLock lock(&mutex_);
-  entries_[name] = Entry{nullptr, std::string(reason.message())};
-}
-
-absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByName(const std::string& name) const {
+absl::StatusOr<ModelRegistry::Description> ModelRegistry::Describe(const std::string& name) const {
   MutexLock lock(&mutex_);
   const auto it = entries_.find(name);
   if (it == entries_.end()) {
-    std::vector<std::string> names;
-    for (const auto& [known, entry] : entries_) {
-      if (entry.model != nullptr) names.push_back(known);
-    }
-    return absl::NotFoundError(
-        absl::StrCat("no model is named \"", name.substr(0, 64), "\"; models here: ", SomeNames(names)));
+    return absl::NotFoundError(absl::StrCat("no model is named \"", name.substr(0, 64), "\"; see ListModels"));
   }
-  if (it->second.model == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model ", name, " is known but was refused: ", it->second.reason, "; publish it again"));
-  }
-  return it->second.model;
-}
-
-absl::StatusOr<std::shared_ptr<const ServedModel>> ModelRegistry::ByTarget(const v1::Target& target) const {
-  std::shared_ptr<const ServedModel> best;
-  for (auto& model : Ready()) {
-    if (model->sampler->Serves(target) && (best == nullptr || Rank(*model) > Rank(*best))) best = model;
-  }
-  if (best == nullptr) return NoModelFor(target);
-  return best;
-}
-
-absl::Status ModelRegistry::NoModelFor(const v1::Target& target) const {
-  std::vector<std::pair<double, std::string>> nearest;
-  for (const auto& model : Ready()) {
-    if (!SameFields(model->target(), target)) continue;
-    const v1::Target served = NearestServed(*model, target);
-    nearest.emplace_back(Distance(served, target), absl::StrCat(model->name(), " (", DescribeTarget(served), ")"));
-  }
-  std::sort(nearest.begin(), nearest.end());
-  if (nearest.size() > kMostNearest) nearest.resize(kMostNearest);
-  std::vector<std::string> names;
-  for (auto& [distance, text] : nearest) names.push_back(std::move(text));
-  const std::string what = absl::StrCat("no model is made for ", DescribeTarget(target));
-  if (names.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(what, ", and none has its fields; `haarflow tune` with this target would make one"));
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat(what, "; nearest: ", absl::StrJoin(names, ", "),
-                   ". Name one of them to have it reweighted to the target, or make one with `haarflow tune`"));
-}
-
-absl::StatusOr<ResolvedModel> ModelRegistry::Resolve(const ModelQuery& query) const {
-  if (query.model.empty() && query.target == nullptr) {
-    return absl::InvalidArgumentError("a request names a model, or a target, or both; this one has neither");
-  }
-  ResolvedModel found;
-  if (query.target != nullptr) {
-    RETURN_IF_ERROR(Annotate(ValidateTarget(*query.target), "target"));
-    found.target = *query.target;
-    found.target_digest = TargetDigest(found.target);
-  }
-  if (query.model.empty()) {
-    ASSIGN_OR_RETURN(found.model, ByTarget(found.target));
-  } else {
-    ASSIGN_OR_RETURN(found.model, ByName(query.model));
-    if (query.target != nullptr) {
-      RETURN_IF_ERROR(CheckFields(found.target, *found.model));
-    } else {
-      found.target = found.model->target();
-      found.target_digest = found.model->target_digest();
-    }
-  }
-  if (!query.model_digest.empty()) {
-    ASSIGN_OR_RETURN(const Digest asked, Digest::FromBytes(query.model_digest));
-    if (asked != found.model->digest()) {
-      return absl::FailedPreconditionError(absl::StrCat("model ", found.model->name(), " is served with digest ",
-                                                        found.model->digest().ShortHex(), ", not ", asked.ShortHex(),
-                                                        " as asked for"));
-    }
-  }
-  return found;
+  Description description;
+  description.info = InfoOf(name, it->second);
+  description.facts = it->second.unloaded;
+  if (it->second.current != nullptr) description.facts = it->second.current;
+  return description;
 }
 
 std::vector<v1::ModelInfo> ModelRegistry::List() const {
   std::vector<v1::ModelInfo> list;
   MutexLock lock(&mutex_);
-  for (const auto& [name, entry] : entries_) {
-    if (entry.model != nullptr) {
-      list.push_back(InfoOf(*entry.model));
-      continue;
-    }
-    v1::ModelInfo& info = list.emplace_back();
-    info.set_name(name);
-    info.set_state(v1::MODEL_STATE_REFUSED);
-    info.set_state_reason(entry.reason);
-  }
+  for (const auto& [name, entry] : entries_) list.push_back(InfoOf(name, entry));
   return list;
 }
 
@@ -218,23 +87,160 @@ std::vector<std::shared_ptr<const ServedModel>> ModelRegistry::Ready() const {
   std::vector<std::shared_ptr<const ServedModel>> ready;
   MutexLock lock(&mutex_);
   for (const auto& [name, entry] : entries_) {
-    if (entry.model != nullptr) ready.push_back(entry.model);
+    if (entry.current != nullptr) ready.push_back(entry.current);
   }
   return ready;
 }
 
-v1::ModelInfo InfoOf(const ServedModel& model) {
-  v1::ModelInfo info;
-  info.set_name(model.name());
-  info.set_version(model.manifest.version);
-  info.set_digest(model.digest().Bytes());
-  *info.mutable_target() = model.target();
-  info.set_target_digest(model.target_digest().Bytes());
-  *info.mutable_card() = model.manifest.card;
-  info.set_state(v1::MODEL_STATE_READY);
-  info.set_parameters(model.parameters);
-  *info.mutable_conditioning() = model.spec.conditioning();
-  return info;
+void ModelRegistry::Touch(const std::string& name) const {
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(name);
+  if (it != entries_.end()) it->second.last_used = Clock::now();
+}
+
+void ModelRegistry::SetIndex(const std::string& name, const ModelIndex& index) {
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.index = index;
+  for (auto it = entry.retiring.begin(); it != entry.retiring.end();) {
+    it = it->second.expired() ? entry.retiring.erase(it) : std::next(it);
+  }
+  for (auto it = entry.refused.begin(); it != entry.refused.end();) {
+    const auto version = index.versions.find(it->first);
+    const bool stands = version != index.versions.end() && version->second == it->second.digest;
+    it = stands ? std::next(it) : entry.refused.erase(it);
+  }
+}
+
+void ModelRegistry::SetLoading(const std::string& name, uint64_t version) {
+  MutexLock lock(&mutex_);
+  entries_[name].loading = version;
+}
+
+std::shared_ptr<const ServedModel> ModelRegistry::Add(std::shared_ptr<const ServedModel> model) {
+  const std::string name = model->name();
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.loading = 0;
+  entry.reason.clear();
+  entry.refused.erase(model->manifest.version);
+  entry.retiring.erase(model->digest());
+  entry.unloaded.reset();
+  entry.last_used = Clock::now();
+  std::swap(entry.current, model);
+  if (model != nullptr && model->digest() != entry.current->digest()) entry.retiring[model->digest()] = model;
+  return model;  // the caller lets go of it, without the lock
+}
+
+void ModelRegistry::AddRetiring(const std::shared_ptr<const ServedModel>& model) {
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[model->name()];
+  entry.loading = 0;
+  entry.retiring[model->digest()] = model;
+}
+
+void ModelRegistry::RefuseVersion(const std::string& name, uint64_t version, const Digest& digest,
+                                  const absl::Status& reason) {
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.loading = 0;
+  entry.refused[version] = {digest, std::string(reason.message())};
+  const auto serving = entry.current != nullptr ? entry.current->manifest.version : 0;
+  entry.reason = absl::StrCat("version ", version, ": ", std::string(reason.message()));
+  if (serving != 0) absl::StrAppend(&entry.reason, "; version ", serving, " goes on");
+}
+
+void ModelRegistry::Refuse(const std::string& name, const absl::Status& reason) {
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.loading = 0;
+  entry.reason = std::string(reason.message());
+}
+
+void ModelRegistry::ClearReason(const std::string& name) {
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.loading = 0;
+  if (entry.current != nullptr) entry.reason.clear();
+}
+
+void ModelRegistry::Unload(const std::string& name, const std::string& reason) {
+  std::shared_ptr<const ServedModel> gone;  // let go of without the lock
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(name);
+  if (it == entries_.end() || it->second.current == nullptr) return;
+  Entry& entry = it->second;
+  gone = std::move(entry.current);
+  entry.current.reset();
+  entry.unloaded = std::make_shared<ModelFacts>(static_cast<const ModelFacts&>(*gone));
+  entry.retiring[gone->digest()] = gone;
+  entry.reason = reason;
+}
+
+void ModelRegistry::AddUnloaded(std::shared_ptr<const ModelFacts> facts, const std::string& reason) {
+  const std::string name = facts->name();
+  std::shared_ptr<const ServedModel> gone;
+  MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.loading = 0;
+  entry.unloaded = std::move(facts);
+  gone = std::move(entry.current);
+  entry.current.reset();
+  if (gone != nullptr) entry.retiring[gone->digest()] = gone;
+  entry.reason = reason;
+}
+
+std::shared_ptr<const ServedModel> ModelRegistry::Loaded(const std::string& name, const Digest& digest) const {
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) return nullptr;
+  const Entry& entry = it->second;
+  if (entry.current != nullptr && entry.current->digest() == digest) return entry.current;
+  const auto old = entry.retiring.find(digest);
+  return old == entry.retiring.end() ? nullptr : old->second.lock();
+}
+
+std::shared_ptr<const ServedModel> ModelRegistry::Current(const std::string& name) const {
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(name);
+  return it == entries_.end() ? nullptr : it->second.current;
+}
+
+SwapSnapshot ModelRegistry::Snapshot(const std::string& name) const {
+  SwapSnapshot snapshot;
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) return snapshot;
+  const Entry& entry = it->second;
+  snapshot.index = entry.index;
+  snapshot.has_current = entry.current != nullptr;
+  if (snapshot.has_current) snapshot.current = entry.current->digest();
+  snapshot.has_unloaded = entry.unloaded != nullptr;
+  if (snapshot.has_unloaded) snapshot.unloaded = entry.unloaded->digest();
+  for (const auto& [version, refusal] : entry.refused) snapshot.refused.push_back(refusal.digest);
+  return snapshot;
+}
+
+std::vector<LoadedVersion> ModelRegistry::LoadedVersions() const {
+  std::vector<LoadedVersion> loaded;
+  MutexLock lock(&mutex_);
+  for (const auto& [name, entry] : entries_) {
+    if (entry.current != nullptr) {
+      const ServedModel& model = *entry.current;
+      loaded.push_back({.model = name,
+                        .digest = model.digest(),
+                        .bytes = model.memory_bytes,
+                        .current = true,
+                        .in_use = entry.current.use_count() > 1,
+                        .last_used = entry.last_used});
+    }
+    for (const auto& [digest, weak] : entry.retiring) {
+      const auto model = weak.lock();
+      if (model == nullptr) continue;
+      loaded.push_back({.model = name, .digest = digest, .bytes = model->memory_bytes, .in_use = true});
+    }
+  }
+  return loaded;
 }
 
 }  // namespace haarflow

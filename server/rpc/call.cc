@@ -1,10 +1,57 @@
 #include "server/rpc/call.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/log/log.h"
 #include "server/rpc/status.h"
 #include "server/sampling/retry.h"
 
 namespace haarflow {
+
+namespace {
+
+// "ipv4:10.0.0.1:43210" -> "ipv4:10.0.0.1": connections of one host are one principal.
+std::string HostOf(const std::string& peer) {
+  const size_t colon = peer.rfind(':');
+  return absl::StartsWith(peer, "unix:") || colon == std::string::npos ? peer : peer.substr(0, colon);
+}
+
+}  // namespace
+
+RpcCall::RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context)
+    : state_(state), method_(std::move(method)), context_(context) {
+  Credentials credentials;
+  credentials.host = HostOf(context->peer());
+  const auto header = context->client_metadata().find("authorization");
+  if (header != context->client_metadata().end()) {
+    credentials.authorization.assign(header->second.data(), header->second.size());
+  }
+  const auto auth = context->auth_context();
+  if (auth != nullptr && auth->IsPeerAuthenticated()) {
+    const auto names = auth->GetPeerIdentity();
+    if (!names.empty()) credentials.certificate.assign(names[0].data(), names[0].size());
+  }
+  caller_.principal = credentials.host;
+  if (state->authenticator() == nullptr) {
+    caller_.roles = static_cast<uint8_t>(Role::kAdmin);
+    return;
+  }
+  auto caller = state->authenticator()->Identify(credentials);
+  identified_ = caller.status();
+  if (caller.ok()) caller_ = *std::move(caller);
+}
+
+absl::Status RpcCall::Admit(Role role) const {
+  absl::Status status = identified_;
+  if (status.ok() && !caller_.May(role)) {
+    status = absl::PermissionDeniedError(
+        absl::StrCat(method_, " needs the role ", RoleName(role), ", which ", caller_.principal, " does not have"));
+  }
+  if (status.ok()) return state_->CheckServing();
+  Log(LogLevel::kWarning, "audit",
+      {{"method", method_}, {"principal", caller_.principal}, {"outcome", absl::StatusCodeToString(status.code())}});
+  return status;
+}
 
 absl::Status RpcState::CheckServing() const {
   if (draining_) return absl::UnavailableError("the server is draining; try another one");

@@ -1,4 +1,4 @@
-// What every handler does first and last: refuse while draining, count, time.
+// What every handler does first and last: who calls, may he, are we draining; count, time.
 //
 // RpcState is shared by all calls and outlives them. RpcCall belongs to one call. Thread-safety: RpcState is
 // thread-safe; an RpcCall is used under its reactor's lock.
@@ -13,13 +13,16 @@
 
 #include "absl/status/status.h"
 #include "core/base/mutex.h"
+#include "server/auth/authenticator.h"
 #include "server/metrics/metrics.h"
 
 namespace haarflow {
 
 class RpcState {
  public:
-  explicit RpcState(Metrics* metrics) : metrics_(metrics) {}
+  // `authenticator` may be null: everybody may do everything, and is his host.
+  RpcState(Metrics* metrics, const Authenticator* authenticator) : metrics_(metrics), authenticator_(authenticator) {}
+  const Authenticator* authenticator() const { return authenticator_; }
   Metrics& metrics() { return *metrics_; }
   // From now on new calls are refused with UNAVAILABLE.
   void StartDraining() { draining_ = true; }
@@ -31,6 +34,7 @@ class RpcState {
 
  private:
   Metrics* const metrics_;
+  const Authenticator* const authenticator_;
   std::atomic<bool> draining_{false};
   Mutex mutex_;
   CondVar changed_;
@@ -39,9 +43,14 @@ class RpcState {
 
 class RpcCall {
  public:
-  RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context)
-      : state_(state), method_(std::move(method)), context_(context) {}
+  RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context);
   RpcState& state() { return *state_; }
+  const std::string& method() const { return method_; }
+  // Who calls: fairness and bounds are by principal.
+  const std::string& principal() const { return caller_.principal; }
+  // The first thing that every handler asks: UNAUTHENTICATED, PERMISSION_DENIED, or UNAVAILABLE while draining. A
+  // refusal for want of rights is a line of the log.
+  absl::Status Admit(Role role) const;
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   // The status to finish with; adds retry pushback to the trailing metadata and remembers the code. Once, before
   // Finish.
@@ -52,6 +61,8 @@ class RpcCall {
  private:
   RpcState* state_;
   std::string method_;
+  Caller caller_;
+  absl::Status identified_;
   grpc::CallbackServerContext* context_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   grpc::StatusCode code_ = grpc::StatusCode::UNKNOWN;

@@ -1,59 +1,22 @@
 #include "server/rpc/sampler_service.h"
 
-#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/log/log.h"
+#include "core/base/status.h"
+#include "server/rpc/handler.h"
 #include "server/rpc/stream_reactor.h"
 
 namespace haarflow {
-namespace {
-
-// Handlers run on gRPC's threads, which an exception would end together with the process.
-template <class F>
-auto Guarded(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the server has no memory left for this request");
-  } catch (const std::exception& e) {
-    Log(LogLevel::kError, "a handler failed", {{"error", e.what()}});
-    return absl::InternalError(absl::StrCat("the request failed: ", e.what()));
-  }
-}
-
-grpc::ServerUnaryReactor* Answer(RpcCall call, grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const grpc::Status end = call.End(status);
-  call.Count();
-  reactor->Finish(end);
-  return reactor;
-}
-
-template <class Response, class Make>
-grpc::ServerWriteReactor<Response>* Stream(RpcState* state, const char* method, grpc::CallbackServerContext* context,
-                                           Scheduler* scheduler, Make&& make) {
-  absl::StatusOr<std::shared_ptr<StreamTask<Response>>> task =
-      Guarded([&]() -> absl::StatusOr<std::shared_ptr<StreamTask<Response>>> {
-        if (absl::Status serving = state->CheckServing(); !serving.ok()) return serving;
-        auto made = make();
-        if (!made.ok()) return made.status();
-        return std::shared_ptr<StreamTask<Response>>(*std::move(made));
-      });
-  return new StreamReactor<Response>(RpcCall(state, method, context), std::move(task), scheduler);
-}
-
-}  // namespace
 
 grpc::ServerUnaryReactor* SamplerServiceImpl::ListModels(grpc::CallbackServerContext* context,
                                                          const v1::ListModelsRequest* /*request*/,
                                                          v1::ListModelsResponse* response) {
   RpcCall call(state_, "ListModels", context);
   const absl::Status status = Guarded([&]() -> absl::Status {
-    if (absl::Status serving = state_->CheckServing(); !serving.ok()) return serving;
+    RETURN_IF_ERROR(call.Admit(Role::kSampler));
     for (v1::ModelInfo& info : registry_->List()) *response->add_models() = std::move(info);
     *response->mutable_server() = info_;
     return absl::OkStatus();
@@ -66,35 +29,56 @@ grpc::ServerUnaryReactor* SamplerServiceImpl::GetModel(grpc::CallbackServerConte
                                                        v1::GetModelResponse* response) {
   RpcCall call(state_, "GetModel", context);
   const absl::Status status = Guarded([&]() -> absl::Status {
-    if (absl::Status serving = state_->CheckServing(); !serving.ok()) return serving;
-    const auto model = registry_->ByName(request->name());
-    if (!model.ok()) return model.status();
-    *response->mutable_model() = InfoOf(**model);
-    *response->mutable_spec() = (*model)->spec;
-    response->set_spec_text((*model)->spec_text);
-    response->set_manifest_json((*model)->manifest_json);
+    RETURN_IF_ERROR(call.Admit(Role::kSampler));
+    auto described = registry_->Describe(request->name());
+    if (!described.ok()) return described.status();
+    *response->mutable_model() = std::move(described->info);
+    if (const ModelFacts* facts = described->facts.get()) {
+      *response->mutable_spec() = facts->spec;
+      response->set_spec_text(facts->spec_text);
+      response->set_manifest_json(facts->manifest_json);
+    }
     return absl::OkStatus();
   });
   return Answer(std::move(call), context, status);
 }
 
+template <class Response, class Request, class Maker>
+grpc::ServerWriteReactor<Response>* SamplerServiceImpl::Stream(const char* method, grpc::CallbackServerContext* context,
+                                                               const Request& request, Maker make) {
+  RpcCall call(state_, method, context);
+  // The request is copied: it may have to wait for its model.
+  auto make_task = [this, make, method, admitted = call.Admit(Role::kSampler), principal = call.principal(),
+                    request = std::make_shared<Request>(request)]() {
+    return Guarded([&]() -> absl::StatusOr<std::shared_ptr<StreamTask<Response>>> {
+      RETURN_IF_ERROR(admitted);
+      RETURN_IF_ERROR(state_->CheckServing());  // the model may have taken its time
+      if (!draws_) {
+        return absl::FailedPreconditionError("this server is a coordinator and draws nothing; ask a sampler");
+      }
+      ASSIGN_OR_RETURN(const bool bulk, IsBulk(request->priority()));
+      ASSIGN_OR_RETURN(auto task, make(*registry_, *request, options_));
+      task->SetOrigin({bulk, principal}, method);
+      return std::shared_ptr<StreamTask<Response>>(std::move(task));
+    });
+  };
+  return new StreamReactor<Response>(std::move(call), std::move(make_task), scheduler_, manager_);
+}
+
 grpc::ServerWriteReactor<v1::SampleResponse>* SamplerServiceImpl::Sample(grpc::CallbackServerContext* context,
                                                                          const v1::SampleRequest* request) {
-  return Stream<v1::SampleResponse>(state_, "Sample", context, scheduler_,
-                                    [&] { return MakeSampleTask(*registry_, *request, options_); });
+  return Stream<v1::SampleResponse>("Sample", context, *request, &MakeSampleTask);
 }
 
 grpc::ServerWriteReactor<v1::MeasureResponse>* SamplerServiceImpl::Measure(grpc::CallbackServerContext* context,
                                                                            const v1::MeasureRequest* request) {
-  return Stream<v1::MeasureResponse>(state_, "Measure", context, scheduler_,
-                                     [&] { return MakeMeasureTask(*registry_, *request, options_); });
+  return Stream<v1::MeasureResponse>("Measure", context, *request, &MakeMeasureTask);
 }
 
 grpc::ServerWriteReactor<v1::EstimatePartitionFunctionResponse>* SamplerServiceImpl::EstimatePartitionFunction(
     grpc::CallbackServerContext* context, const v1::EstimatePartitionFunctionRequest* request) {
-  return Stream<v1::EstimatePartitionFunctionResponse>(state_, "EstimatePartitionFunction", context, scheduler_, [&] {
-    return MakePartitionTask(*registry_, *request, options_);
-  });
+  return Stream<v1::EstimatePartitionFunctionResponse>("EstimatePartitionFunction", context, *request,
+                                                       &MakePartitionTask);
 }
 
 }  // namespace haarflow

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -55,6 +56,14 @@ void DeviceWorker::DrainAll() {
   signal_->Notify();
 }
 
+void DeviceWorker::DrainModel(const Digest& digest) {
+  {
+    MutexLock lock(&mutex_);
+    drain_models_.push_back(digest);
+  }
+  signal_->Notify();
+}
+
 void DeviceWorker::Run() {
   NameThisThread(options_.name);
   while (true) {
@@ -67,10 +76,7 @@ void DeviceWorker::Run() {
       signal_->WaitWhile(seen, kLongestWait);
       continue;
     }
-    auto next = groups.upper_bound(last_group_);
-    if (next == groups.end()) next = groups.begin();
-    last_group_ = next->first;
-    RunBatch(next->second);
+    RunBatch(ChooseGroup(&groups)->second);
   }
   for (const auto& task : tasks_) {
     if (!task->finished() || task->needs_epilogue()) task->Fail(absl::UnavailableError("the server is shutting down"));
@@ -84,7 +90,12 @@ bool DeviceWorker::TakeInbox() {
   inbox_.clear();
   if (drain_) {
     for (const auto& task : tasks_) {
-      if (!task->draining()) task->Drain();
+      if (!task->draining()) task->Drain(Task::DrainReason::kShutdown);
+    }
+  }
+  for (const Digest& digest : std::exchange(drain_models_, {})) {
+    for (const auto& task : tasks_) {
+      if (task->model().digest() == digest) task->Drain(Task::DrainReason::kLease);
     }
   }
   return !stop_;
@@ -115,6 +126,50 @@ DeviceWorker::Groups DeviceWorker::CollectWants() {
   return groups;
 }
 
+DeviceWorker::Groups::iterator DeviceWorker::ChooseGroup(Groups* groups) {
+  std::vector<Flow> waiting;
+  for (const auto& [key, members] : *groups) {
+    for (const Member& member : members) waiting.push_back(member.task->flow());
+  }
+  std::sort(waiting.begin(), waiting.end());
+  waiting.erase(std::unique(waiting.begin(), waiting.end()), waiting.end());
+  const Flow& flow = waiting[turns_.Next(waiting)];
+  for (auto it = last_group_.begin(); it != last_group_.end();) {
+    it = std::binary_search(waiting.begin(), waiting.end(), it->first) ? std::next(it) : last_group_.erase(it);
+  }
+  const auto has_flow = [&flow](const Groups::value_type& group) {
+    return std::any_of(group.second.begin(), group.second.end(),
+                       [&flow](const Member& member) { return member.task->flow() == flow; });
+  };
+  const auto last = last_group_.find(flow);
+  auto start = last == last_group_.end() ? groups->begin() : groups->upper_bound(last->second);
+  auto next = std::find_if(start, groups->end(), has_flow);
+  if (next == groups->end()) next = std::find_if(groups->begin(), groups->end(), has_flow);
+  last_group_[flow] = next->first;
+  return next;
+}
+
+std::vector<int64_t> DeviceWorker::Shares(const std::vector<Member>& group) {
+  std::map<Flow, size_t> flows;
+  std::vector<Claim> claims;
+  claims.reserve(group.size());
+  for (const Member& member : group) {
+    const Flow& flow = member.task->flow();
+    const size_t number = flows.try_emplace(flow, flows.size()).first->second;
+    claims.push_back({number, flow.bulk, member.want.n});
+  }
+  return ShareBatch(claims, BatchLimit(group.front().task->model()), turn_++);
+}
+
+void DeviceWorker::Charge(const std::vector<Member>& group, const std::vector<int64_t>& shares, double seconds) {
+  const double each = seconds / static_cast<double>(seeds_.size());
+  for (size_t m = 0; m < group.size(); ++m) {
+    if (shares[m] == 0) continue;
+    turns_.Charge(group[m].task->flow(), each * static_cast<double>(shares[m]));
+    group[m].task->drawn()->fetch_add(static_cast<uint64_t>(shares[m]), std::memory_order_relaxed);
+  }
+}
+
 BatchSizer& DeviceWorker::SizerOf(const ServedModel* model) {
   const int64_t first = options_.batch.minimum * std::max(1, options_.threads);
   return sizers_.try_emplace(model, options_.batch, first).first->second;
@@ -127,10 +182,7 @@ int64_t DeviceWorker::BatchLimit(const ServedModel& model) {
 
 void DeviceWorker::RunBatch(const std::vector<Member>& group) {
   const ServedModel& model = group.front().task->model();
-  std::vector<int64_t> wants;
-  wants.reserve(group.size());
-  for (const Member& member : group) wants.push_back(member.want.n);
-  const std::vector<int64_t> shares = FairShares(wants, BatchLimit(model), turn_++);
+  const std::vector<int64_t> shares = Shares(group);
 
   const auto start = std::chrono::steady_clock::now();
   absl::Status status;
@@ -158,6 +210,7 @@ void DeviceWorker::RunBatch(const std::vector<Member>& group) {
   const int64_t drawn = static_cast<int64_t>(seeds_.size());
   Deliver(group, shares);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  Charge(group, shares, seconds);
   SizerOf(&model).Measured(drawn, seconds);
   if (options_.observer != nullptr) options_.observer->OnBatch(model, drawn, seconds);
 }

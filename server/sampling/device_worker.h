@@ -1,8 +1,8 @@
 // One thread that owns one device and fills batches from all open tasks.
 //
-// Tasks of the same model and target share batches, in fair shares; groups of tasks take turns. A batch is about 50 ms
-// long, so that a new stream is soon served and a cancelled one soon dropped. A draw that fails fails the tasks in it,
-// and nobody else; a device that is UNAVAILABLE is reported once.
+// Tasks of the same model and target share batches; principals and priorities take turns (FairTurns). A batch is about
+// 50 ms long, so that a new stream is soon served and a cancelled one soon dropped. A draw that fails fails the tasks
+// in it, and nobody else; a device that is UNAVAILABLE is reported once.
 //
 // Lifetime: the thread starts in the constructor and is joined in the destructor, after failing what is left with
 // UNAVAILABLE. Thread-safety: thread-safe. Ownership: shares the tasks with their readers.
@@ -20,6 +20,7 @@
 #include "core/base/mutex.h"
 #include "server/sampling/batching.h"
 #include "server/sampling/draw_pool.h"
+#include "server/sampling/fair_turns.h"
 #include "server/sampling/task.h"
 
 namespace haarflow {
@@ -46,8 +47,10 @@ class DeviceWorker {
   const std::shared_ptr<WakeSignal>& signal() const { return signal_; }
   // The task must be attached to signal().
   void Add(std::shared_ptr<Task> task);
-  // Drains every task that is there.
+  // Drains every task that is there, and those that come.
   void DrainAll();
+  // Drains the tasks that a version of a model serves now.
+  void DrainModel(const Digest& digest);
 
  private:
   using GroupKey = std::pair<const ServedModel*, Digest>;
@@ -61,7 +64,11 @@ class DeviceWorker {
   bool TakeInbox();
   void DropFinished();
   Groups CollectWants();
+  // The group that the device works for next.
+  Groups::iterator ChooseGroup(Groups* groups);
+  std::vector<int64_t> Shares(const std::vector<Member>& group);
   void RunBatch(const std::vector<Member>& group);
+  void Charge(const std::vector<Member>& group, const std::vector<int64_t>& shares, double seconds);
   void Deliver(const std::vector<Member>& group, const std::vector<int64_t>& shares);
   BatchSizer& SizerOf(const ServedModel* model);
   int64_t BatchLimit(const ServedModel& model);
@@ -72,13 +79,15 @@ class DeviceWorker {
   Mutex mutex_;
   std::vector<std::shared_ptr<Task>> inbox_ ABSL_GUARDED_BY(mutex_);
   bool drain_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<Digest> drain_models_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The thread's own.
   DrawPool pool_;
   std::vector<std::shared_ptr<Task>> tasks_;
   std::map<const ServedModel*, BatchSizer> sizers_;
-  GroupKey last_group_{nullptr, Digest()};
+  FairTurns turns_;
+  std::map<Flow, GroupKey> last_group_;  // of each flow that waits: its groups take turns
   uint64_t turn_ = 0;
   std::vector<uint64_t> seeds_;
   std::vector<uint64_t> indices_;

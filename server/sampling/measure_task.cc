@@ -59,7 +59,7 @@ uint64_t MeasureTask::Remaining() const {
 Task::Want MeasureTask::Demand() {
   if (finished()) return {};
   if (draining()) {
-    Fail(absl::UnavailableError(absl::StrCat("the server is draining, ", Done(), " of ", plan_.count,
+    Fail(absl::UnavailableError(absl::StrCat(WhyDraining(), ", ", Done(), " of ", plan_.count,
                                              " steps were done; ask another server with the same seed")));
     return {};
   }

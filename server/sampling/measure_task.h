@@ -38,6 +38,7 @@ class MeasureTask final : public ProgressTask<v1::MeasureResponse> {
   bool needs_epilogue() const override { return drawn_ && !cancelled(); }
   void Epilogue() override;
   int64_t reservation_bytes() const override;
+  int64_t sample_count() const override { return static_cast<int64_t>(plan_.count); }
 
  private:
   uint64_t Done() const;

@@ -34,7 +34,7 @@ PartitionTask::PartitionTask(Plan plan)
 Task::Want PartitionTask::Demand() {
   if (finished()) return {};
   if (draining()) {
-    Fail(absl::UnavailableError(absl::StrCat("the server is draining, ", done_proposals_,
+    Fail(absl::UnavailableError(absl::StrCat(WhyDraining(), ", ", done_proposals_,
                                              " proposals were done; ask another server with the same seed")));
     return {};
   }

@@ -33,6 +33,7 @@ class PartitionTask final : public ProgressTask<v1::EstimatePartitionFunctionRes
   bool needs_epilogue() const override { return drawn_ && !cancelled(); }
   void Epilogue() override;
   int64_t reservation_bytes() const override { return 64 << 10; }
+  int64_t sample_count() const override { return static_cast<int64_t>(plan_.maximum); }
 
  private:
   void Look(const Proposals& proposals, int64_t i);

@@ -99,6 +99,7 @@ absl::StatusOr<Scan> ResumedScan(const ModelRegistry& registry, const v1::Sample
     return Invalid("resume_token: its target does not have its target digest");
   }
   auto found = registry.Resolve({token.model(), token.model_digest(), &token.target()});
+  if (LoadNeeded(found.status()).has_value()) return found.status();
   if (!found.ok()) return Annotate(found.status(), "resume_token");
   *resolved = *std::move(found);
   ASSIGN_OR_RETURN(Scan scan, ScanOfToken(token));
@@ -158,6 +159,18 @@ ModelQuery QueryOf(const Request& request) {
 }
 
 }  // namespace
+
+absl::StatusOr<bool> IsBulk(v1::Priority priority) {
+  switch (priority) {
+    case v1::PRIORITY_UNSPECIFIED:
+    case v1::PRIORITY_INTERACTIVE:
+      return false;
+    case v1::PRIORITY_BULK:
+      return true;
+    default:
+      return Invalid(absl::StrCat("priority is ", static_cast<int>(priority), ", which this server does not know"));
+  }
+}
 
 uint64_t RandomSeed() {
   std::random_device device;  // getrandom or rdrand

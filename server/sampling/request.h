@@ -43,6 +43,9 @@ absl::StatusOr<std::shared_ptr<PartitionTask>> MakePartitionTask(const ModelRegi
                                                                  const v1::EstimatePartitionFunctionRequest& request,
                                                                  const RequestOptions& options);
 
+// INVALID_ARGUMENT for a value that this server does not know.
+absl::StatusOr<bool> IsBulk(v1::Priority priority);
+
 // 64 bits from the operating system.
 uint64_t RandomSeed();
 

@@ -196,7 +196,7 @@ void SampleTask::End(bool complete) {
   {
     MutexLock lock(&mutex_);
     summary_ = std::move(response);
-    end_ = absl::OkStatus();
+    end_ = complete ? absl::OkStatus() : absl::UnavailableError(WhyDraining() + "; resume with the last token");
   }
   WakeReader();
 }

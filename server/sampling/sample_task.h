@@ -42,6 +42,7 @@ class SampleTask final : public StreamTask<v1::SampleResponse> {
   void Fail(const absl::Status& status) override;
   bool finished() const override;
   int64_t reservation_bytes() const override;
+  int64_t sample_count() const override { return static_cast<int64_t>(plan_.count); }
   Polled Poll(std::unique_ptr<v1::SampleResponse>* message, absl::Status* end) override;
 
  private:

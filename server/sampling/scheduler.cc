@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/status.h"
 #include "server/sampling/retry.h"
 
 namespace haarflow {
@@ -33,39 +34,50 @@ Scheduler::~Scheduler() {
   estimate_thread_.join();
 }
 
-absl::Status Scheduler::Refuse(const char* reason, const std::string& message) const {
-  if (options_.observer != nullptr) options_.observer->OnRejected(reason);
-  return WithRetryInfo(absl::ResourceExhaustedError(message), options_.retry_delay);
-}
-
-absl::Status Scheduler::Reserve(int64_t bytes) {
-  if (bytes > options_.byte_budget) {
-    if (options_.observer != nullptr) options_.observer->OnRejected("too_large");
-    return absl::InvalidArgumentError(absl::StrCat("the request needs ", bytes, " bytes of buffers, this server has ",
-                                                   options_.byte_budget,
-                                                   " for all streams; ask for less, or raise --byte-budget"));
-  }
-  bool full = false;
-  bool reserved = false;
+absl::StatusOr<uint64_t> Scheduler::Reserve(const Task& task) {
+  const Usage request{.streams = 1, .samples = task.sample_count(), .bytes = task.reservation_bytes()};
+  AdmissionDecision decision;
   {
     MutexLock lock(&budget_->mutex);
-    full = budget_->streams >= options_.max_streams;
-    if (!full && budget_->bytes + bytes <= options_.byte_budget) {
-      budget_->bytes += bytes;
-      ++budget_->streams;
-      reserved = true;
+    const auto known = budget_->principals.find(task.flow().principal);
+    const Usage held = known == budget_->principals.end() ? Usage() : known->second;
+    decision = Admit(options_.limits, budget_->all, held, request);
+    if (decision.kind == AdmissionDecision::kAdmit) {
+      for (Usage* usage : {&budget_->all, &budget_->principals[task.flow().principal]}) {
+        usage->streams += request.streams;
+        usage->samples += request.samples;
+        usage->bytes += request.bytes;
+      }
+      const uint64_t id = budget_->next_id++;
+      budget_->streams[id] = {{.id = id,
+                               .method = task.method(),
+                               .model = task.model().name(),
+                               .version = task.model().manifest.version,
+                               .flow = task.flow(),
+                               .since = std::chrono::steady_clock::now()},
+                              request,
+                              task.drawn()};
+      return id;
     }
   }
-  if (reserved) {
-    if (options_.observer != nullptr) options_.observer->OnStreams(+1);
-    return absl::OkStatus();
+  if (options_.observer != nullptr) options_.observer->OnRejected(decision.reason);
+  if (decision.kind == AdmissionDecision::kTooLarge) return absl::InvalidArgumentError(decision.message);
+  return WithRetryInfo(absl::ResourceExhaustedError(decision.message), options_.retry_delay);
+}
+
+void Scheduler::Release(Budget* budget, uint64_t id) {
+  MutexLock lock(&budget->mutex);
+  const auto it = budget->streams.find(id);
+  const Held& held = it->second;
+  const auto principal = budget->principals.find(held.stream.flow.principal);
+  for (Usage* usage : {&budget->all, &principal->second}) {
+    usage->streams -= held.usage.streams;
+    usage->samples -= held.usage.samples;
+    usage->bytes -= held.usage.bytes;
   }
-  if (full) {
-    return Refuse("streams",
-                  absl::StrCat("the server already has its ", options_.max_streams, " streams; come back later"));
-  }
-  return Refuse("bytes", absl::StrCat("the server's byte budget is used up (", bytes, " more do not fit into ",
-                                      options_.byte_budget, "); come back later"));
+  if (principal->second.streams == 0) budget->principals.erase(principal);
+  budget->drawn_before += held.drawn->load(std::memory_order_relaxed);
+  budget->streams.erase(it);
 }
 
 absl::Status Scheduler::Submit(std::shared_ptr<Task> task) {
@@ -73,14 +85,10 @@ absl::Status Scheduler::Submit(std::shared_ptr<Task> task) {
     return absl::UnavailableError(absl::StrCat("device ", options_.device_name, " has failed; try another server"));
   }
   if (draining_) return absl::UnavailableError("the server is draining; try another one");
-  const int64_t bytes = task->reservation_bytes();
-  if (absl::Status status = Reserve(bytes); !status.ok()) return status;
-  task->Attach(worker_->signal(), options_.observer, [budget = budget_, bytes, observer = options_.observer] {
-    {
-      MutexLock lock(&budget->mutex);
-      budget->bytes -= bytes;
-      --budget->streams;
-    }
+  ASSIGN_OR_RETURN(const uint64_t id, Reserve(*task));
+  if (options_.observer != nullptr) options_.observer->OnStreams(+1);
+  task->Attach(worker_->signal(), options_.observer, [budget = budget_, id, observer = options_.observer] {
+    Release(budget.get(), id);
     if (observer != nullptr) observer->OnStreams(-1);
   });
   worker_->Add(std::move(task));
@@ -92,14 +100,27 @@ void Scheduler::Drain() {
   worker_->DrainAll();
 }
 
-int64_t Scheduler::active_streams() const {
+Usage Scheduler::held() const {
   MutexLock lock(&budget_->mutex);
-  return budget_->streams;
+  return budget_->all;
 }
 
-int64_t Scheduler::reserved_bytes() const {
+std::vector<Scheduler::ActiveStream> Scheduler::Streams(size_t most) const {
+  std::vector<ActiveStream> streams;
   MutexLock lock(&budget_->mutex);
-  return budget_->bytes;
+  for (const auto& [id, held] : budget_->streams) {
+    if (streams.size() == most) break;
+    streams.push_back(held.stream);
+    streams.back().proposals = held.drawn->load(std::memory_order_relaxed);
+  }
+  return streams;
+}
+
+uint64_t Scheduler::proposals_drawn() const {
+  MutexLock lock(&budget_->mutex);
+  uint64_t drawn = budget_->drawn_before;
+  for (const auto& [id, held] : budget_->streams) drawn += held.drawn->load(std::memory_order_relaxed);
+  return drawn;
 }
 
 void Scheduler::OnDeviceFailure(const absl::Status& status) {

@@ -1,6 +1,6 @@
 // Admission, the device's worker, and the thread that estimates errors.
 //
-// Submit either admits a task against bounds (streams, bytes) or refuses it at once: RESOURCE_EXHAUSTED with RetryInfo
+// Submit either admits a task against bounds (admission.h) or refuses it at once: RESOURCE_EXHAUSTED with RetryInfo
 // when the server is full, UNAVAILABLE when it drains or its device failed. What a task reserved is given back when the
 // last holder lets go of it.
 //
@@ -11,12 +11,15 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/base/mutex.h"
+#include "server/sampling/admission.h"
 #include "server/sampling/device_worker.h"
 #include "server/sampling/task.h"
 
@@ -29,9 +32,7 @@ class Scheduler {
     int threads = 1;
     BatchSizer::Options batch;
     int64_t max_batch_bytes = int64_t{64} << 20;
-    int64_t max_streams = 256;
-    // For all streams together: chunks waiting and on the wire, open configurations, kept measurements.
-    int64_t byte_budget = int64_t{1} << 30;
+    AdmissionLimits limits{.all = {.streams = 256, .samples = 0, .bytes = int64_t{1} << 30}, .principal = {}};
     // What RetryInfo tells a refused client.
     std::chrono::milliseconds retry_delay{1000};
     SamplingObserver* observer = nullptr;  // must outlive the scheduler and its tasks
@@ -45,20 +46,49 @@ class Scheduler {
   absl::Status Submit(std::shared_ptr<Task> task);
   // Refuses new tasks and ends the running ones at their next configuration boundary.
   void Drain();
+  // Ends the running tasks of one version of a model, at their next configuration boundary.
+  void DrainModel(const Digest& digest) { worker_->DrainModel(digest); }
 
-  int64_t active_streams() const;
-  int64_t reserved_bytes() const;
+  int64_t active_streams() const { return held().streams; }
+  int64_t reserved_bytes() const { return held().bytes; }
+  // By all streams together.
+  Usage held() const;
+  const AdmissionLimits& limits() const { return options_.limits; }
+  bool draining() const { return draining_; }
+
+  struct ActiveStream {
+    uint64_t id = 0;
+    std::string method;
+    std::string model;
+    uint64_t version = 0;
+    Flow flow;
+    uint64_t proposals = 0;  // drawn for it so far
+    std::chrono::steady_clock::time_point since;
+  };
+  // The oldest first, at most `most`.
+  std::vector<ActiveStream> Streams(size_t most) const;
+  // Since the start, for streams that are gone too.
+  uint64_t proposals_drawn() const;
   const std::string& device_name() const { return options_.device_name; }
 
  private:
   // Shared with the tasks' release callbacks, which may come after the scheduler.
+  struct Held {
+    ActiveStream stream;
+    Usage usage;
+    std::shared_ptr<std::atomic<uint64_t>> drawn;
+  };
   struct Budget {
     Mutex mutex;
-    int64_t streams ABSL_GUARDED_BY(mutex) = 0;
-    int64_t bytes ABSL_GUARDED_BY(mutex) = 0;
+    Usage all ABSL_GUARDED_BY(mutex);
+    std::map<std::string, Usage> principals ABSL_GUARDED_BY(mutex);
+    std::map<uint64_t, Held> streams ABSL_GUARDED_BY(mutex);
+    uint64_t next_id ABSL_GUARDED_BY(mutex) = 1;
+    uint64_t drawn_before ABSL_GUARDED_BY(mutex) = 0;  // for streams that are gone
   };
-  absl::Status Reserve(int64_t bytes);
-  absl::Status Refuse(const char* reason, const std::string& message) const;
+  // The stream's id.
+  absl::StatusOr<uint64_t> Reserve(const Task& task);
+  static void Release(Budget* budget, uint64_t id);
   void RunEpilogue(std::shared_ptr<Task> task);
   void EstimateLoop();
   void OnDeviceFailure(const absl::Status& status);

@@ -53,9 +53,18 @@ void Task::Cancel() {
   WakeWorker();
 }
 
-void Task::Drain() {
-  draining_.store(true, std::memory_order_release);
+void Task::Drain(DrainReason reason) {
+  DrainReason none = DrainReason::kNone;
+  drain_reason_.compare_exchange_strong(none, reason, std::memory_order_acq_rel);
   WakeWorker();
+}
+
+std::string Task::WhyDraining() const {
+  if (drain_reason_.load(std::memory_order_acquire) == DrainReason::kLease) {
+    return absl::StrCat("version ", model().manifest.version, " of model ", model().name(),
+                        " was replaced and its lease has ended");
+  }
+  return "the server is draining";
 }
 
 void Task::WakeWorker() {

@@ -16,11 +16,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "core/base/mutex.h"
 #include "core/model/sampler.h"
 #include "server/registry/registry.h"
+#include "server/sampling/fair_turns.h"
 #include "server/sampling/observer.h"
 #include "server/sampling/odd_observable.h"
 
@@ -65,18 +68,32 @@ class Task {
   virtual void Epilogue() {}
   // Upper bound of the memory that it will hold, transport included.
   virtual int64_t reservation_bytes() const = 0;
+  // Steps or proposals asked for.
+  virtual int64_t sample_count() const = 0;
+
+  // Who wants it and how urgently, and by which method: before it is submitted.
+  void SetOrigin(Flow flow, std::string method) {
+    flow_ = std::move(flow);
+    method_ = std::move(method);
+  }
+  const Flow& flow() const { return flow_; }
+  const std::string& method() const { return method_; }
+  // Proposals drawn for it so far; outlives the task.
+  const std::shared_ptr<std::atomic<uint64_t>>& drawn() const { return drawn_; }
 
   // Stops at the next batch boundary; what waits for the client is dropped.
   void Cancel();
-  // Ends at the next configuration boundary; what waits for the client is still delivered.
-  void Drain();
+  // Ends at the next configuration boundary; what waits for the client is still delivered. The first reason counts.
+  enum class DrainReason { kNone, kShutdown, kLease };
+  void Drain(DrainReason reason);
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
-  bool draining() const { return draining_.load(std::memory_order_acquire); }
+  bool draining() const { return drain_reason_.load(std::memory_order_acquire) != DrainReason::kNone; }
 
   // By the scheduler, before any other thread knows the task. `release` is called by the destructor.
   void Attach(std::shared_ptr<WakeSignal> worker, SamplingObserver* observer, std::function<void()> release);
 
  protected:
+  std::string WhyDraining() const;
   // Tells the worker that Demand() may have changed.
   void WakeWorker();
   SamplingObserver& observer() { return *observer_; }
@@ -88,11 +105,14 @@ class Task {
  private:
   const ResolvedModel resolved_;
   const OddObservable odd_;
+  Flow flow_;
+  std::string method_;
+  const std::shared_ptr<std::atomic<uint64_t>> drawn_ = std::make_shared<std::atomic<uint64_t>>(0);
   std::shared_ptr<WakeSignal> worker_;
   SamplingObserver* observer_ = nullptr;
   std::function<void()> release_;
   std::atomic<bool> cancelled_{false};
-  std::atomic<bool> draining_{false};
+  std::atomic<DrainReason> drain_reason_{DrainReason::kNone};
 };
 
 }  // namespace haarflow

@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
+#include "server/registry/model_manager.h"
 #include "server/rpc/server.h"
 #include "server/sampling/in_process.h"
 #include "server/sampling/request.h"
@@ -23,7 +24,7 @@ struct Service {
   std::unique_ptr<Client> client;
 
   Service() {
-    if (!registry.LoadStore(*ModelStore::Open(HAARFLOW_MODELS), CpuKernels(), 0).ok()) std::abort();
+    if (!LoadStore(*ModelStore::Open(HAARFLOW_MODELS), CpuKernels(), 0, &registry).ok()) std::abort();
     metrics = *Metrics::Create({"bench", "cpu:1", CpuKernels().numerics}, "");
     Scheduler::Options scheduling;
     scheduling.observer = metrics.get();

@@ -9,6 +9,7 @@
 #include "core/action/target.h"
 #include "core/kernel/kernels.h"
 #include "core/observable/observable.h"
+#include "server/registry/model_manager.h"
 #include "tests/service/in_process_server.h"
 #include "tests/service/pulls.h"
 #include "tests/service/test_store.h"
@@ -28,7 +29,7 @@ class FreeField : public ::testing::Test {
     store_->PublishFreeField("heavier", 4, "mass { m2: 1.5 }");  // the prior has mass 1: weights
     store_->PublishFreeField("interacting", 4, "mass { m2: 1 lambda: 0.3 }");
     server_ = new InProcessServer();
-    ASSERT_TRUE(server_->registry.LoadStore(store_->Open(), CpuKernels(), 0).ok());
+    ASSERT_TRUE(LoadStore(store_->Open(), CpuKernels(), 0, &server_->registry).ok());
     server_->Start();
     client_ = server_->client.get();
   }

@@ -9,6 +9,7 @@
 #include "core/action/target.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
+#include "server/registry/model_manager.h"
 #include "tests/reference/tier.h"
 #include "tests/service/biased_sampler.h"
 #include "tests/service/in_process_server.h"
@@ -80,7 +81,7 @@ class Phi4Exactness : public ::testing::Test {
   static void SetUpTestSuite() {
     server_ = new InProcessServer();
     const ModelStore store = ModelStore::Open(HAARFLOW_MODELS).value();
-    ASSERT_TRUE(server_->registry.LoadStore(store, CpuKernels(), 0).ok());
+    ASSERT_TRUE(LoadStore(store, CpuKernels(), 0, &server_->registry).ok());
     const StoredModel stored = store.LoadChampion("phi4-l6-e1").value();
     server_->Add(stored, "biased",
                  std::make_shared<BiasedSampler>(Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value(),

@@ -1,6 +1,7 @@
 // How streams are admitted, cancelled, drained and failed.
 #include <new>
 #include <stdexcept>
+#include <thread>
 
 #include "server/sampling/retry.h"
 #include "tests/service/sampling_fixture.h"
@@ -41,7 +42,7 @@ TEST_F(SamplingTest, AFullServerRefusesAtOnceAndSaysWhenToComeBack) {
   StreamCounter counter;
   Scheduler::Options options = SmallBatches();
   options.observer = &counter;
-  options.max_streams = 2;
+  options.limits.all.streams = 2;
   Scheduler scheduler(options);
   auto first = Make(Request(1, 1000000));
   auto second = Make(Request(2, 1000000));
@@ -62,7 +63,7 @@ TEST_F(SamplingTest, AFullServerRefusesAtOnceAndSaysWhenToComeBack) {
 TEST_F(SamplingTest, TheByteBudgetBoundsWhatStreamsReserve) {
   Scheduler::Options options = SmallBatches();
   auto task = Make(Request(1, 1000000));
-  options.byte_budget = task->reservation_bytes() * 3 / 2;
+  options.limits.all.bytes = task->reservation_bytes() * 3 / 2;
   Scheduler scheduler(options);
   ASSERT_TRUE(scheduler.Submit(task).ok());
   const absl::Status refused = scheduler.Submit(Make(Request(2, 1000000)));
@@ -132,7 +133,7 @@ TEST_F(SamplingTest, DrainEndsAStreamAtAConfigurationWithATokenThatContinuesIt) 
     for (int i = 0; i < 4; ++i) parts.Add(*reader.Read());
     draining.Drain();
     while (auto message = reader.Read()) parts.Add(*message);
-    EXPECT_TRUE(reader.status().ok());
+    EXPECT_EQ(reader.status().code(), absl::StatusCode::kUnavailable) << reader.status();
     ASSERT_TRUE(parts.summarised);
     EXPECT_FALSE(parts.summary.complete());
     EXPECT_EQ(draining.Submit(Make(request)).code(), absl::StatusCode::kUnavailable);
@@ -155,6 +156,84 @@ TEST_F(SamplingTest, DrainEndsAStreamAtAConfigurationWithATokenThatContinuesIt) 
       EXPECT_EQ(tail.configurations.front().index, parts.configurations.back().index + 1);
     }
   }
+}
+
+// Of two principals that want the device all the time, each gets half of it, however many streams he has; bulk work
+// gets a quarter of what interactive work wants too.
+TEST_F(SamplingTest, PrincipalsShareTheDeviceEquallyAndBulkGivesWay) {
+  struct Client {
+    const char* principal;
+    bool bulk;
+    std::vector<std::pair<uint64_t, const char*>> streams;  // seed, model
+  };
+  auto other = std::make_shared<FakeSampler>(std::vector<uint32_t>{4, 4}, FakeSampler::Normal(1.0));
+  registry_.Add(Serve("other", other));
+  const auto measure = [&](const std::vector<Client>& clients) {
+    Gate gate;
+    sampler_->BeforeDraw([&] {
+      gate.Pass();  // until everybody is there
+      return absl::OkStatus();
+    });
+    Scheduler scheduler(SmallBatches());
+    std::vector<std::shared_ptr<PartitionTask>> tasks;
+    std::vector<std::vector<std::shared_ptr<PartitionTask>>> of(clients.size());
+    for (size_t c = 0; c < clients.size(); ++c) {
+      for (const auto& [seed, model] : clients[c].streams) {
+        v1::EstimatePartitionFunctionRequest request;
+        request.set_model(model);
+        request.set_seed(seed);
+        request.set_samples(1'000'000'000);
+        auto task = *MakePartitionTask(registry_, request, options_);
+        task->SetOrigin({clients[c].bulk, clients[c].principal}, "test");
+        EXPECT_TRUE(scheduler.Submit(task).ok());
+        of[c].push_back(task);
+        tasks.push_back(task);
+      }
+    }
+    EXPECT_TRUE(gate.WaitForArrival());
+    gate.Open();
+    while (scheduler.proposals_drawn() < 300000) std::this_thread::yield();
+    for (const auto& task : tasks) task->Cancel();
+    std::vector<double> drawn(clients.size());
+    double sum = 0;
+    for (size_t c = 0; c < clients.size(); ++c) {
+      for (const auto& task : of[c]) drawn[c] += static_cast<double>(*task->drawn());
+      sum += drawn[c];
+    }
+    for (double& share : drawn) share /= sum;
+    return drawn;
+  };
+  const auto together = measure({{"a", false, {{1, "fake"}}}, {"b", false, {{2, "fake"}, {3, "fake"}, {4, "fake"}}}});
+  EXPECT_NEAR(together[0], 0.5, 0.05);
+  // By device time: the two models are the same code, so that proposals tell.
+  const auto apart = measure({{"a", false, {{1, "fake"}}}, {"b", false, {{2, "fake"}, {3, "other"}}}});
+  EXPECT_NEAR(apart[0], 0.5, 0.1);
+  const auto bulk = measure({{"a", false, {{1, "fake"}}}, {"b", true, {{2, "fake"}, {3, "fake"}}}});
+  EXPECT_NEAR(bulk[0], 0.75, 0.05);
+}
+
+TEST_F(SamplingTest, OnePrincipalCannotTakeTheWholeServer) {
+  Scheduler::Options options = SmallBatches();
+  options.limits.principal.streams = 1;
+  options.limits.all.samples = 3'000'000;
+  Scheduler scheduler(options);
+  const auto submit = [&](const char* principal, uint64_t count) {
+    auto task = Make(Request(1, count));
+    task->SetOrigin({false, principal}, "test");
+    const absl::Status status = scheduler.Submit(task);
+    return std::pair(status, status.ok() ? task : nullptr);
+  };
+  const auto first = submit("a", 1'000'000);
+  EXPECT_TRUE(first.first.ok());
+  const absl::Status second = submit("a", 10).first;
+  EXPECT_EQ(second.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(RetryDelay(second).has_value());
+  const auto other = submit("b", 1'000'000);
+  EXPECT_TRUE(other.first.ok());
+  EXPECT_EQ(submit("c", 2'000'000).first.code(), absl::StatusCode::kResourceExhausted) << "samples";
+  EXPECT_EQ(submit("c", 4'000'000).first.code(), absl::StatusCode::kInvalidArgument) << "never fits";
+  first.second->Cancel();
+  other.second->Cancel();
 }
 
 TEST_F(SamplingTest, AnEndingSchedulerTellsItsStreams) {

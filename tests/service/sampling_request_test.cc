@@ -77,8 +77,12 @@ TEST_F(SamplingTest, TokensAreCheckedAgainstBytesModelsAndTheRequest) {
   }
   EXPECT_EQ(with([&](auto* r) { r->mutable_resume_token()->resize(token.size() - 3); }), absl::StatusCode::kDataLoss);
 
-  registry_.Add(Serve("fake", sampler_, "other weights"));
-  EXPECT_EQ(Refusal(request).code(), absl::StatusCode::kFailedPrecondition);
+  // Replaced, and still held: the token finds it. Gone, and in no store: it does not.
+  const auto held = registry_.Add(Serve("fake", sampler_, "other weights"));
+  EXPECT_TRUE(Refusal(request).ok());
+  ModelRegistry replaced;
+  replaced.Add(Serve("fake", sampler_, "other weights"));
+  EXPECT_EQ(MakeSampleTask(replaced, request, options_).status().code(), absl::StatusCode::kFailedPrecondition);
   ModelRegistry empty;
   EXPECT_EQ(MakeSampleTask(empty, request, options_).status().code(), absl::StatusCode::kNotFound);
   empty.Refuse("fake", absl::DataLossError("weights.safetensors has another digest"));

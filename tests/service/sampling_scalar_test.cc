@@ -299,7 +299,7 @@ TEST_F(RegistryOfScalars, ATargetFindsTheBestModelThatWasMadeForIt) {
   defective->manifest.card.set_unreliable_reason("misses a mode");
   registry_.Add(defective);
   EXPECT_EQ(Chosen(MakeScalarTarget({8, 8}, -4, 5)), "interval") << "nothing is known against it";
-  const v1::ModelInfo info = InfoOf(*ServeConditional("x", 0.5));
+  const v1::ModelInfo info = registry_.Describe("interval")->info;
   ASSERT_EQ(info.conditioning_size(), 1);
   EXPECT_EQ(info.conditioning(0).high(), 8);
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/kernel/kernels.h"
+#include "server/registry/model_manager.h"
 #include "server/rpc/server.h"
 #include "tests/service/stream_util.h"
 #include "tests/service/test_store.h"
@@ -51,7 +52,7 @@ class ServerTest : public ::testing::Test {
   static std::unique_ptr<Running> Start(Scheduler::Options scheduling = {}, Server::Options options = {},
                                         const std::string& metrics = "") {
     auto running = std::make_unique<Running>();
-    EXPECT_TRUE(running->registry.LoadStore(store_->Open(), CpuKernels(), 0).ok());
+    EXPECT_TRUE(LoadStore(store_->Open(), CpuKernels(), 0, &running->registry).ok());
     running->metrics = *Metrics::Create({"test", "cpu:1", CpuKernels().numerics}, metrics);
     running->metrics->SetModels(running->registry.Ready());
     scheduling.observer = running->metrics.get();

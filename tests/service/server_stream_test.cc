@@ -164,7 +164,7 @@ TEST_F(ServerTest, DrainEndsStreamsWithATokenAndRefusesNewOnes) {
   } while (refused.ok());
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
   while (stream->Read(&response)) collected.Add(response);
-  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   shutdown.join();
   EXPECT_TRUE(clean);
   running->server.reset();

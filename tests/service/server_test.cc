@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/exact/metropolis.h"
+#include "server/registry/model_manager.h"
 #include "server/sampling/in_process.h"
 #include "server/sampling/retry.h"
 #include "tests/service/server_fixture.h"
@@ -88,13 +89,13 @@ TEST_F(ServerTest, BadInputGetsTheRightCodeAndTheServerGoesOn) {
   EXPECT_TRUE(ReadAll(*running, Request(1, 100)).summary.complete());
 }
 
-TEST_F(ServerTest, ATokenOfAnOlderVersionIsAFailedPrecondition) {
+TEST_F(ServerTest, ATokenOfAnOlderVersionNeedsThatVersion) {
   TestStore store;
   store.Publish("m", 4, 0.25);
   std::string token;
   for (int version = 1; version <= 2; ++version) {
     ModelRegistry registry;
-    ASSERT_TRUE(registry.LoadStore(store.Open(), CpuKernels(), 0).ok());
+    ASSERT_TRUE(LoadStore(store.Open(), CpuKernels(), 0, &registry).ok());
     if (version == 1) {
       Scheduler scheduler{Scheduler::Options()};
       auto task = MakeSampleTask(registry, Request(1, 10, "m"), RequestOptions());
@@ -109,8 +110,10 @@ TEST_F(ServerTest, ATokenOfAnOlderVersionIsAFailedPrecondition) {
     v1::SampleRequest request;
     request.set_count(1);
     request.set_resume_token(token);
-    EXPECT_EQ(MakeSampleTask(registry, request, RequestOptions()).status().code(),
-              absl::StatusCode::kFailedPrecondition);
+    const auto needed = LoadNeeded(MakeSampleTask(registry, request, RequestOptions()).status());
+    ASSERT_TRUE(needed.has_value());
+    EXPECT_EQ(needed->model, "m");
+    EXPECT_EQ(needed->version, 1);
   }
 }
 
@@ -128,7 +131,7 @@ TEST_F(ServerTest, HealthHasNamesForServiceAndModels) {
 
 TEST_F(ServerTest, AFullServerSaysWhenToComeBack) {
   Scheduler::Options scheduling;
-  scheduling.max_streams = 1;
+  scheduling.limits.all.streams = 1;
   auto running = Start(scheduling);
   grpc::ClientContext context;
   auto first = running->stub->Sample(&context, Request(1, uint64_t{1} << 32));

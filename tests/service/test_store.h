@@ -39,11 +39,12 @@ class TestStore {
   std::string path(const std::string& name) const { return root_ + "/" + name; }
   ModelStore Open() const { return *ModelStore::Open(directory()); }
 
-  Manifest Publish(const std::string& name, int extent, double beta) {
+  Manifest Publish(const std::string& name, int extent, double beta, const v1::ModelCard& card = {},
+                   bool make_champion = true) {
     const std::string spec =
         absl::StrCat("name: \"", name, "\" spec_version: 1 target { lattice { shape: ", extent, " shape: ", extent,
                      " } u1_wilson { beta: ", beta, " } } prior { uniform {} }");
-    auto manifest = Open().Publish(spec, TensorMap(), v1::ModelCard(), /*make_champion=*/true);
+    auto manifest = Open().Publish(spec, TensorMap(), card, make_champion);
     EXPECT_TRUE(manifest.ok()) << manifest.status();
     return manifest.ok() ? *manifest : Manifest();
   }

@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "core/exact/estimate.h"
 #include "gtest/gtest.h"
 
 namespace haarflow {
@@ -30,6 +31,32 @@ TEST(LogAddExp, IsExactForInfinitiesAndDoesNotOverflow) {
   EXPECT_DOUBLE_EQ(LogAddExp(1e4, 1e4), 1e4 + std::log(2.0));
   EXPECT_DOUBLE_EQ(LogAddExp(-1e4, -1e4 - 1), -1e4 + std::log1p(std::exp(-1.0)));
   EXPECT_DOUBLE_EQ(LogAddExp(std::log(0.25), std::log(0.5)), std::log(0.75));
+}
+
+TEST(PartitionEstimator, TheErrorOfTheEssIsTheJackknifes) {
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> normal;
+  const size_t n = 4096;
+  const size_t bins = PartitionEstimator::kBins;
+  std::vector<double> log_weights(n);
+  for (double& w : log_weights) w = normal(random) + 1000;
+  PartitionEstimator estimator;
+  for (double w : log_weights) estimator.Add(w);
+  double sum = 0, squares = 0;
+  for (size_t bin = 0; bin < bins; ++bin) {
+    WeightStatistics rest;
+    for (size_t i = 0; i < n; ++i) {
+      if (i % bins != bin) rest.Add(log_weights[i]);
+    }
+    sum += rest.Ess();
+    squares += rest.Ess() * rest.Ess();
+  }
+  const double b = static_cast<double>(bins);
+  const double expected = std::sqrt((b - 1) * (squares / b - sum * sum / (b * b)));
+  EXPECT_NEAR(estimator.EssError(), expected, 1e-6 * expected);
+  PartitionEstimator few;
+  for (size_t i = 0; i < 2 * bins - 1; ++i) few.Add(log_weights[i]);
+  EXPECT_EQ(few.EssError(), kInf);
 }
 
 TEST(WeightStatistics, AgreesWithBruteForceAtAnyOffset) {
