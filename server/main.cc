@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@
 #include "core/kernel/kernels.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
+#include "server/jobs/job_service.h"
 #include "server/log/log.h"
 #include "server/metrics/metrics.h"
 #include "server/registry/registry.h"
@@ -43,6 +45,8 @@ struct Flags {
   int64_t byte_budget = int64_t{1} << 30;
   int64_t max_chunk_bytes = 1 << 20;
   uint64_t burn_in = RequestOptions().burn_in;
+  std::string jobs;
+  double lease_seconds = 30;
   std::string endpoint_file;
   double drain_seconds = 30;
   bool reflection = false;
@@ -67,6 +71,12 @@ void DefineFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
   app->add_option("--burn-in", flags->burn_in, "Chain steps discarded when a request does not say")
       ->check(CLI::Range(uint64_t{0}, kMaxBurnIn))
+      ->capture_default_str();
+  app->add_option("--jobs", flags->jobs,
+                  "Directory of the job table, on a disk of this host: re-tuning is offered; none when absent");
+  app->add_option("--lease-seconds", flags->lease_seconds,
+                  "How long a trainer may be silent before its job is given on")
+      ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   app->add_option("--endpoint-file", flags->endpoint_file, "Written (JSON) once the server serves");
   app->add_option("--drain-seconds", flags->drain_seconds, "How long running streams may take to end after SIGTERM")
@@ -94,6 +104,19 @@ absl::Status WriteEndpoint(const Flags& flags, const Server& server, const Metri
   return WriteFileAtomically(flags.endpoint_file, endpoint.dump() + "\n");
 }
 
+// Null without --jobs. A published version that became champion is served at once.
+absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const Flags& flags, const ModelStore& store,
+                                                     std::function<void(const std::string&)> on_champion) {
+  if (flags.jobs.empty()) return std::unique_ptr<JobService>();
+  JobService::Options options;
+  options.directory = flags.jobs;
+  options.lease = std::chrono::milliseconds(static_cast<int64_t>(flags.lease_seconds * 1000));
+  options.on_published = [on_champion = std::move(on_champion)](const std::string& model, uint64_t, bool promoted) {
+    if (promoted) on_champion(model);
+  };
+  return JobService::Open(options, store);
+}
+
 int WaitForSignal() {
   sigset_t set;
   sigemptyset(&set);
@@ -105,7 +128,8 @@ int WaitForSignal() {
   return signal;
 }
 
-// Everything between the flags and the exit code. Objects are destroyed in reverse order: server, scheduler, metrics.
+// Everything between the flags and the exit code. Objects are destroyed in reverse order: server, jobs, scheduler,
+// metrics.
 absl::StatusOr<int> Serve(const Flags& flags) {
   ASSIGN_OR_RETURN(const Device device, ParseDevice(flags.device));
   ASSIGN_OR_RETURN(const hf_kernels* kernels, KernelsFor(device));
@@ -136,12 +160,17 @@ absl::StatusOr<int> Serve(const Flags& flags) {
     kill(getpid(), SIGTERM);  // an orchestrator restarts what exits with an error
   };
   Scheduler scheduler(scheduler_options);
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobService> jobs, OpenJobs(flags, store, [&](const std::string& model) {
+                     registry.LoadModel(store, model, *kernels, cpu ? 0 : device.number);
+                     metrics->SetModels(registry.Ready());
+                   }));
 
   Server::Options options;
   options.listen = flags.listen;
   options.reflection = flags.reflection;
   options.request.max_chunk_bytes = flags.max_chunk_bytes;
   options.request.burn_in = flags.burn_in;
+  options.jobs = jobs.get();
   options.info.set_code_version(HAARFLOW_VERSION);
   options.info.set_device(device.ToString());
   options.info.set_numerics_class(kernels->numerics);

@@ -113,14 +113,15 @@ v1::TrainingPhase CyclePhase(const v1::ModelSpec& spec, const RetuneAction& acti
     if (cycle > 1) phase.set_batch(2 * phase.batch());
     return phase;
   }
-  double rate = 0;
+  // Plans end with small rates, to polish; taken to another place, a flow has further to go. Too large a rate is
+  // noticed by the trainer's guards, and lowered.
+  const bool scalar = spec.target().has_phi4();
+  double rate = scalar ? 0.01 : 0.001;
   for (const auto& p : plan) {
     rate = std::max(rate, p.learning_rate());
     phase.set_integration_steps(std::max(phase.integration_steps(), p.integration_steps()));
   }
   if (plan.empty()) {
-    const bool scalar = spec.target().has_phi4();
-    rate = scalar ? 0.01 : 0.001;
     phase.set_batch(scalar ? 64 : 256);
     phase.set_estimator(v1::GRADIENT_ESTIMATOR_PATH);
     phase.set_clip_norm(10);

@@ -46,6 +46,11 @@ absl::StatusOr<std::vector<NamedFile>> JobService::Checkpoint(const v1::Lease& l
   return files;
 }
 
+absl::Status JobService::CheckUploader(const v1::Lease& lease) {
+  ASSIGN_OR_RETURN(const std::optional<JobRecord> published, queue_->Published(lease));
+  return published.has_value() ? absl::OkStatus() : queue_->Check(lease).status();
+}
+
 absl::StatusOr<v1::UploadResponse> JobService::StoreState(const v1::Lease& lease, const std::string& digest,
                                                           const std::string& bytes) {
   const Digest actual = Sha256Of(bytes);

@@ -32,6 +32,8 @@ std::string NewJobId() {
   return absl::StrFormat("job-%08x%08x", device(), device());
 }
 
+absl::Status Draining() { return absl::UnavailableError("the server is draining; ask again when it is back"); }
+
 bool Printable(const std::string& text) {
   return !text.empty() && text.size() <= kMaxNameBytes &&
          std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
@@ -156,22 +158,17 @@ void JobService::Changed(const std::string& job_id) {
   for (const auto& watch : alive) job.ok() ? watch->Push(*job) : watch->End(job.status());
 }
 
-std::shared_ptr<JobWatch> JobService::Watch(const std::string& job_id) {
-  auto watch = std::make_shared<JobWatch>();
+absl::Status JobService::Watch(const std::string& job_id, const std::shared_ptr<JobWatch>& watch) {
   {
     MutexLock lock(&mutex_);
-    if (draining_) {
-      watch->End(absl::UnavailableError("the server is draining; ask again when it is back"));
-      return watch;
-    }
+    if (draining_) return Draining();
     watches_[job_id].push_back(watch);
   }
   const bool posted = Post([this, job_id, watch] {
     const absl::StatusOr<v1::Job> job = queue_->Get(job_id, false);
     job.ok() ? watch->Push(*job) : watch->End(job.status());
   });
-  if (!posted) watch->End(absl::UnavailableError("the server stops"));
-  return watch;
+  return posted ? absl::OkStatus() : Draining();
 }
 
 void JobService::Drain() {
@@ -188,9 +185,8 @@ void JobService::Drain() {
     }
     watches_.clear();
   }
-  const absl::Status status = absl::UnavailableError("the server is draining; ask again when it is back");
-  for (Waiter& waiter : waiters) waiter.done(status);
-  for (const auto& watch : watches) watch->End(status);
+  for (Waiter& waiter : waiters) waiter.done(Draining());
+  for (const auto& watch : watches) watch->End(Draining());
 }
 
 // ---------------------------------------------------------------------------------------------------------- leasing
@@ -215,7 +211,7 @@ void JobService::LeaseJob(const v1::LeaseJobRequest& request, std::function<bool
       return;
     }
   }
-  waiter.done(absl::UnavailableError("the server is draining; ask again when it is back"));
+  waiter.done(Draining());
 }
 
 void JobService::Dispatch() {
@@ -241,8 +237,7 @@ void JobService::Dispatch() {
       const auto now = JobQueue::Clock::now();
       if (!changed_ && !stop_ && until > now) dispatch_.WaitFor(&mutex_, until - now);
     }
-    for (Waiter& waiter : waiters)
-      waiter.done(absl::UnavailableError("the server is draining; ask again when it is back"));
+    for (Waiter& waiter : waiters) waiter.done(Draining());
   }
 }
 

@@ -58,6 +58,8 @@ class JobService {
   // All of these wait for disks: call them through Post.
   absl::StatusOr<v1::Job> Retune(const v1::RetuneRequest& request);
   absl::StatusOr<std::vector<NamedFile>> Checkpoint(const v1::Lease& lease);
+  // ABORTED unless the lease is held, or its version is published already. Renews it.
+  absl::Status CheckUploader(const v1::Lease& lease);
   absl::StatusOr<v1::UploadResponse> StoreState(const v1::Lease& lease, const std::string& digest,
                                                 const std::string& bytes);
   absl::StatusOr<v1::UploadResponse> Publish(const v1::Lease& lease, const UploadedVersion& version);
@@ -66,7 +68,7 @@ class JobService {
   using LeaseDone = std::function<void(absl::StatusOr<v1::LeaseJobResponse>)>;
   void LeaseJob(const v1::LeaseJobRequest& request, std::function<bool()> gone, LeaseDone done);
   // The job now, and whenever it changes. An unknown job ends the stream with NOT_FOUND.
-  std::shared_ptr<JobWatch> Watch(const std::string& job_id);
+  absl::Status Watch(const std::string& job_id, const std::shared_ptr<JobWatch>& watch);
 
  private:
   struct Waiter {

@@ -95,15 +95,17 @@ absl::Status CheckFields(const v1::Target& target, const ServedModel& model) {
 
 absl::Status ModelRegistry::LoadStore(const ModelStore& store, const hf_kernels& kernels, int device) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, store.ListModels());
-  for (const std::string& name : names) {
-    auto loaded = LoadOne(store, name, kernels, device);
-    if (loaded.ok()) {
-      Add(*std::move(loaded));
-    } else {
-      Refuse(name, loaded.status());
-    }
-  }
+  for (const std::string& name : names) LoadModel(store, name, kernels, device);
   return absl::OkStatus();
+}
+
+void ModelRegistry::LoadModel(const ModelStore& store, const std::string& name, const hf_kernels& kernels, int device) {
+  auto loaded = LoadOne(store, name, kernels, device);
+  if (loaded.ok()) {
+    Add(*std::move(loaded));
+  } else {
+    Refuse(name, loaded.status());
+  }
 }
 
 void ModelRegistry::Add(std::shared_ptr<const ServedModel> model) {

@@ -46,6 +46,8 @@ class ModelRegistry {
   // Loads the champion of every model of `store`. A model that does not verify is kept as REFUSED; the error is that of
   // the store as a whole.
   absl::Status LoadStore(const ModelStore& store, const hf_kernels& kernels, int device);
+  // The same for one model.
+  void LoadModel(const ModelStore& store, const std::string& name, const hf_kernels& kernels, int device);
   // Serves `model` under its name, replacing what was there.
   void Add(std::shared_ptr<const ServedModel> model);
   void Refuse(const std::string& name, const absl::Status& reason);

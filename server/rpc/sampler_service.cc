@@ -1,37 +1,14 @@
 #include "server/rpc/sampler_service.h"
 
-#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "server/log/log.h"
+#include "server/rpc/guarded.h"
 #include "server/rpc/stream_reactor.h"
 
 namespace haarflow {
 namespace {
-
-// Handlers run on gRPC's threads, which an exception would end together with the process.
-template <class F>
-auto Guarded(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the server has no memory left for this request");
-  } catch (const std::exception& e) {
-    Log(LogLevel::kError, "a handler failed", {{"error", e.what()}});
-    return absl::InternalError(absl::StrCat("the request failed: ", e.what()));
-  }
-}
-
-grpc::ServerUnaryReactor* Answer(RpcCall call, grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const grpc::Status end = call.End(status);
-  call.Count();
-  reactor->Finish(end);
-  return reactor;
-}
 
 template <class Response, class Make>
 grpc::ServerWriteReactor<Response>* Stream(RpcState* state, const char* method, grpc::CallbackServerContext* context,
@@ -43,7 +20,8 @@ grpc::ServerWriteReactor<Response>* Stream(RpcState* state, const char* method, 
         if (!made.ok()) return made.status();
         return std::shared_ptr<StreamTask<Response>>(*std::move(made));
       });
-  return new StreamReactor<Response>(RpcCall(state, method, context), std::move(task), scheduler);
+  return new StreamReactor<Response>(RpcCall(state, method, context), std::move(task),
+                                     [scheduler](const auto& submitted) { return scheduler->Submit(submitted); });
 }
 
 }  // namespace

@@ -40,7 +40,10 @@ Server::Server(const ModelRegistry* registry, Scheduler* scheduler, Metrics* met
     : registry_(registry),
       scheduler_(scheduler),
       state_(metrics),
-      service_(registry, scheduler, &state_, options.request, options.info) {}
+      service_(registry, scheduler, &state_, options.request, options.info),
+      jobs_(options.jobs),
+      tuning_(options.jobs, &state_),
+      worker_(options.jobs, &state_) {}
 
 Server::~Server() = default;
 
@@ -54,6 +57,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options, co
   int port = 0;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&server->service_);
+  builder.RegisterService(&server->tuning_);
+  builder.RegisterService(&server->worker_);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen,
@@ -87,6 +92,7 @@ bool Server::Shutdown(std::chrono::milliseconds drain) {
   server_->GetHealthCheckService()->SetServingStatus(false);
   state_.StartDraining();
   scheduler_->Drain();
+  if (jobs_ != nullptr) jobs_->Drain();
   if (!state_.WaitForStreams(drain)) Log(LogLevel::kWarning, "streams did not end in time and are cancelled");
   // Health watchers and idle calls would hold Shutdown until its deadline; ours have ended.
   std::packaged_task<void()> shutdown([server = server_.get(), deadline] {

@@ -1,0 +1,48 @@
+// Unary calls about jobs: they wait for disks, so they run on the job service's threads.
+//
+// Thread-safety: thread-safe. The server's shutdown waits for them (RpcState::Began and Ended).
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "server/jobs/job_service.h"
+#include "server/rpc/guarded.h"
+
+namespace haarflow {
+
+inline absl::Status NoJobs() {
+  return absl::FailedPreconditionError("this server keeps no jobs: start it with --jobs DIR");
+}
+
+// Begins a unary call whose answer comes later, on any thread, by the returned function; it must be called once.
+template <class Response>
+std::function<void(absl::StatusOr<Response>)> AnswerLater(RpcState* state, const char* method,
+                                                          grpc::CallbackServerContext* context, Response* response) {
+  state->Began();
+  auto call = std::make_shared<RpcCall>(state, method, context);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  return [state, call, reactor, response](absl::StatusOr<Response> answer) {
+    if (answer.ok()) *response = *std::move(answer);
+    const grpc::Status end = call->End(answer.status());
+    call->Count();
+    reactor->Finish(end);
+    state->Ended();
+  };
+}
+
+// Runs `work` (-> StatusOr<Response>) on the service's threads and answers with what it returns.
+template <class Response, class Work>
+grpc::ServerUnaryReactor* RunLater(RpcState* state, JobService* jobs, const char* method,
+                                   grpc::CallbackServerContext* context, Response* response, Work work) {
+  absl::Status refused = state->CheckServing();
+  if (refused.ok() && jobs == nullptr) refused = NoJobs();
+  if (!refused.ok()) return Answer(RpcCall(state, method, context), context, refused);
+  auto answer = AnswerLater<Response>(state, method, context, response);
+  const bool taken = jobs->Post([answer, work = std::move(work)] { answer(Guarded(work)); });
+  if (!taken) answer(absl::UnavailableError("the server stops"));
+  return context->DefaultReactor();
+}
+
+}  // namespace haarflow
