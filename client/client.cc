@@ -79,10 +79,10 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
   return absl::Status(code, status.error_message());
 }
 
-absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, const ClientOptions& options) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address, int max_receive_bytes) {
   RETURN_IF_ERROR(CheckAddress(address));
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
+  arguments.SetMaxReceiveMessageSize(max_receive_bytes);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
@@ -94,7 +94,11 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // A cluster's http_proxy is not for this machine itself.
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, const ClientOptions& options) {
+  ASSIGN_OR_RETURN(auto channel, MakeChannel(address, options.max_receive_bytes));
   return std::unique_ptr<Client>(new Client(address, options, std::move(channel)));
 }
 

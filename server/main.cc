@@ -46,7 +46,7 @@ struct Flags {
   int64_t max_chunk_bytes = 1 << 20;
   uint64_t burn_in = RequestOptions().burn_in;
   std::string jobs;
-  double lease_seconds = 30;
+  double job_lease_seconds = 30;
   std::string endpoint_file;
   double drain_seconds = 30;
   bool reflection = false;
@@ -74,7 +74,7 @@ void DefineFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
   app->add_option("--jobs", flags->jobs,
                   "Directory of the job table, on a disk of this host: re-tuning is offered; none when absent");
-  app->add_option("--lease-seconds", flags->lease_seconds,
+  app->add_option("--job-lease-seconds", flags->job_lease_seconds,
                   "How long a trainer may be silent before its job is given on")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
@@ -110,7 +110,7 @@ absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const Flags& flags, const M
   if (flags.jobs.empty()) return std::unique_ptr<JobService>();
   JobService::Options options;
   options.directory = flags.jobs;
-  options.lease = std::chrono::milliseconds(static_cast<int64_t>(flags.lease_seconds * 1000));
+  options.lease = std::chrono::milliseconds(static_cast<int64_t>(flags.job_lease_seconds * 1000));
   options.on_published = [on_champion = std::move(on_champion)](const std::string& model, uint64_t, bool promoted) {
     if (promoted) on_champion(model);
   };

@@ -82,6 +82,7 @@ class Retuner {
 
   // To the end: the ESS asked for, or the best within the budget.
   absl::StatusOr<RetuneResult> Run();
+  uint64_t steps() const { return steps_; }  // of training that is through
 
  private:
   Retuner(RetuneTask task, const RetunerOptions& options);

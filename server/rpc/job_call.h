@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/jobs/job_service.h"
-#include "server/rpc/guarded.h"
+#include "server/rpc/handler.h"
 
 namespace haarflow {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "server/rpc/guarded.h"
+#include "server/rpc/handler.h"
 #include "server/rpc/stream_reactor.h"
 
 namespace haarflow {
@@ -20,8 +20,7 @@ grpc::ServerWriteReactor<Response>* Stream(RpcState* state, const char* method, 
         if (!made.ok()) return made.status();
         return std::shared_ptr<StreamTask<Response>>(*std::move(made));
       });
-  return new StreamReactor<Response>(RpcCall(state, method, context), std::move(task),
-                                     [scheduler](const auto& submitted) { return scheduler->Submit(submitted); });
+  return new StreamReactor<Response>(RpcCall(state, method, context), std::move(task), scheduler);
 }
 
 }  // namespace

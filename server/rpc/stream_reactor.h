@@ -1,5 +1,4 @@
-// Carries the messages of a StreamTask, or of another source with its Poll, SetNotification and Cancel, to a client.
-// Never blocks, never computes.
+// Carries the messages of a StreamTask to a client. Never blocks, never computes.
 //
 // One write is outstanding at most. Finish is called exactly once: at the end of the task, after a failed write, or in
 // OnCancel (without that, a write to a vanished client would hold the server's shutdown). OnCancel, OnWriteDone and the
@@ -17,23 +16,23 @@
 #include "absl/status/statusor.h"
 #include "core/base/mutex.h"
 #include "server/rpc/call.h"
+#include "server/sampling/scheduler.h"
 #include "server/sampling/stream_task.h"
 
 namespace haarflow {
 
-template <class Response, class Source = StreamTask<Response>>
+template <class Response>
 class StreamReactor final : public grpc::ServerWriteReactor<Response> {
  public:
-  // `task` or the reason to refuse. `start` is called once it may notify.
-  template <class Start>
-  StreamReactor(RpcCall call, absl::StatusOr<std::shared_ptr<Source>> task, const Start& start)
+  // `task` or the reason to refuse.
+  StreamReactor(RpcCall call, absl::StatusOr<std::shared_ptr<StreamTask<Response>>> task, Scheduler* scheduler)
       : call_(std::move(call)), link_(std::make_shared<Link>()) {
     call_.state().Began();
     absl::Status status = task.status();
     if (status.ok()) {
       task_ = *std::move(task);
       task_->SetNotification([weak = std::weak_ptr<Link>(link_)] { Notified(weak.lock()); });
-      status = start(task_);
+      status = scheduler->Submit(task_);
     }
     MutexLock lock(&link_->mutex);
     link_->reactor = this;
@@ -124,7 +123,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
 
   RpcCall call_;
   const std::shared_ptr<Link> link_;
-  std::shared_ptr<Source> task_;
+  std::shared_ptr<StreamTask<Response>> task_;
   std::unique_ptr<Response> on_wire_;  // gRPC's until OnWriteDone
   bool writing_ = false;
   bool finished_ = false;

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "server/rpc/job_call.h"
-#include "server/rpc/stream_reactor.h"
+#include "server/rpc/source_reactor.h"
 
 namespace haarflow {
 
@@ -39,7 +39,7 @@ grpc::ServerWriteReactor<v1::Job>* TuningServiceImpl::WatchJob(grpc::CallbackSer
     if (jobs_ == nullptr) return NoJobs();
     return std::make_shared<JobWatch>();
   });
-  return new StreamReactor<v1::Job, JobWatch>(
+  return new SourceReactor<v1::Job, JobWatch>(
       RpcCall(state_, "WatchJob", context), std::move(watch),
       [this, id = request->job_id()](const std::shared_ptr<JobWatch>& started) { return jobs_->Watch(id, started); });
 }

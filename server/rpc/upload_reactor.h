@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "server/jobs/job_service.h"
 #include "server/rpc/call.h"
-#include "server/rpc/guarded.h"
+#include "server/rpc/handler.h"
 
 namespace haarflow {
 

@@ -7,7 +7,7 @@
 #include "core/base/status.h"
 #include "core/model/spec.h"
 #include "server/rpc/job_call.h"
-#include "server/rpc/stream_reactor.h"
+#include "server/rpc/source_reactor.h"
 #include "server/rpc/upload_reactor.h"
 
 namespace haarflow {
@@ -49,7 +49,7 @@ grpc::ServerWriteReactor<v1::FileChunk>* WorkerServiceImpl::FetchCheckpoint(grpc
                                                                             const v1::FetchCheckpointRequest* request) {
   absl::StatusOr<std::shared_ptr<FileSource>> source = Refused(*state_, jobs_);
   if (source.status().ok()) source = std::make_shared<FileSource>();
-  return new StreamReactor<v1::FileChunk, FileSource>(
+  return new SourceReactor<v1::FileChunk, FileSource>(
       RpcCall(state_, "FetchCheckpoint", context), std::move(source),
       [this, lease = request->lease()](const std::shared_ptr<FileSource>& started) -> absl::Status {
         const bool taken = jobs_->Post([this, lease, started] {

@@ -1,7 +1,6 @@
-// What handlers share: exceptions become a status, and a unary call is answered and counted once.
+// What unary handlers share. Private to rpc/.
 #pragma once
 
-#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <exception>
@@ -27,6 +26,7 @@ auto Guarded(F&& f) -> decltype(f()) {
   }
 }
 
+// Counts and finishes a call.
 inline grpc::ServerUnaryReactor* Answer(RpcCall call, grpc::CallbackServerContext* context,
                                         const absl::Status& status) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
