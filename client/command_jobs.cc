@@ -1,5 +1,6 @@
 // retune, jobs, job, cancel.
 #include <random>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -41,11 +42,14 @@ absl::StatusOr<ExitCode> Watch(const Globals& globals, const Client& client, con
                                const std::stop_token& stop) {
   StreamOptions options;
   options.stop = stop;
-  options.on_resume = [](const absl::Status& reason) {
-    Note(absl::StrCat("the connection is lost (", reason.message(), "); asking again"));
-  };
   StatusLine line(globals.progress);
+  bool lost = false;  // said once, whatever the number of attempts
+  options.on_resume = [&](const absl::Status& reason) {
+    line.Finish();
+    if (!std::exchange(lost, true)) Note(absl::StrCat("the connection is lost (", reason.message(), "); asking again"));
+  };
   const auto ended = client.WatchJob(job_id, options, [&](const v1::Job& job) {
+    lost = false;
     line.Show(JobLine(job));
     return true;
   });

@@ -274,9 +274,10 @@ absl::StatusOr<v1::LeaseJobResponse> JobService::Leased(const JobRecord& job) co
   *response.mutable_job() = ToJob(job);
   response.set_lease_seconds(std::chrono::duration<double>(options_.lease).count());
   response.set_start_digest(job.start_digest);
-  absl::StatusOr<StoredModel> start = store_.Load(job.start_model, job.start_version);
-  absl::StatusOr<v1::ModelSpec> spec = start.status();
-  if (start.ok()) spec = RetunedSpec(start->spec, job.publish_model, job.request.target());
+  const absl::StatusOr<StoredModel> start = store_.Load(job.start_model, job.start_version);
+  absl::StatusOr<v1::ModelSpec> spec =
+      start.ok() ? RetunedSpec(start->spec, job.publish_model, job.request.target())
+                 : absl::StatusOr<v1::ModelSpec>(start.status());
   if (spec.ok()) {
     *response.mutable_spec() = *std::move(spec);
     return response;

@@ -16,20 +16,26 @@ inline absl::Status NoJobs() {
   return absl::FailedPreconditionError("this server keeps no jobs: start it with --jobs DIR");
 }
 
-// Begins a unary call whose answer comes later, on any thread, by the returned function; it must be called once.
+// A unary call whose answer comes later, on any thread, by `done`, which must be called once. The reactor is the call's
+// one DefaultReactor(), to be returned to gRPC; the context is not to be touched once `done` may have been called.
 template <class Response>
-std::function<void(absl::StatusOr<Response>)> AnswerLater(RpcState* state, const char* method,
-                                                          grpc::CallbackServerContext* context, Response* response) {
+struct LaterAnswer {
+  grpc::ServerUnaryReactor* reactor = nullptr;
+  std::function<void(absl::StatusOr<Response>)> done;
+};
+template <class Response>
+LaterAnswer<Response> AnswerLater(RpcState* state, const char* method, grpc::CallbackServerContext* context,
+                                  Response* response) {
   state->Began();
   auto call = std::make_shared<RpcCall>(state, method, context);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  return [state, call, reactor, response](absl::StatusOr<Response> answer) {
-    if (answer.ok()) *response = *std::move(answer);
-    const grpc::Status end = call->End(answer.status());
-    call->Count();
-    reactor->Finish(end);
-    state->Ended();
-  };
+  return {reactor, [state, call, reactor, response](absl::StatusOr<Response> answer) {
+            if (answer.ok()) *response = *std::move(answer);
+            const grpc::Status end = call->End(answer.status());
+            call->Count();
+            reactor->Finish(end);
+            state->Ended();
+          }};
 }
 
 // Runs `work` (-> StatusOr<Response>) on the service's threads and answers with what it returns.
@@ -39,10 +45,10 @@ grpc::ServerUnaryReactor* RunLater(RpcState* state, JobService* jobs, const char
   absl::Status refused = state->CheckServing();
   if (refused.ok() && jobs == nullptr) refused = NoJobs();
   if (!refused.ok()) return Answer(RpcCall(state, method, context), context, refused);
-  auto answer = AnswerLater<Response>(state, method, context, response);
-  const bool taken = jobs->Post([answer, work = std::move(work)] { answer(Guarded(work)); });
-  if (!taken) answer(absl::UnavailableError("the server stops"));
-  return context->DefaultReactor();
+  const LaterAnswer<Response> answer = AnswerLater<Response>(state, method, context, response);
+  const bool taken = jobs->Post([done = answer.done, work = std::move(work)] { done(Guarded(work)); });
+  if (!taken) answer.done(absl::UnavailableError("the server stops"));
+  return answer.reactor;
 }
 
 }  // namespace haarflow

@@ -47,8 +47,8 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::Heartbeat(grpc::CallbackServerConte
 
 grpc::ServerWriteReactor<v1::FileChunk>* WorkerServiceImpl::FetchCheckpoint(grpc::CallbackServerContext* context,
                                                                             const v1::FetchCheckpointRequest* request) {
-  absl::StatusOr<std::shared_ptr<FileSource>> source = Refused(*state_, jobs_);
-  if (source.status().ok()) source = std::make_shared<FileSource>();
+  absl::StatusOr<std::shared_ptr<FileSource>> source = std::make_shared<FileSource>();
+  if (const absl::Status refused = Refused(*state_, jobs_); !refused.ok()) source = refused;
   return new SourceReactor<v1::FileChunk, FileSource>(
       RpcCall(state_, "FetchCheckpoint", context), std::move(source),
       [this, lease = request->lease()](const std::shared_ptr<FileSource>& started) -> absl::Status {
