@@ -29,8 +29,8 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::LeaseJob(grpc::CallbackServerContex
   if (!refused.ok()) return Answer(RpcCall(state_, "LeaseJob", context), context, refused);
   auto answer = AnswerLater<v1::LeaseJobResponse>(state_, "LeaseJob", context, response);
   jobs_->LeaseJob(
-      *request, [context] { return context->IsCancelled(); }, std::move(answer));
-  return context->DefaultReactor();
+      *request, [context] { return context->IsCancelled(); }, std::move(answer.done));
+  return answer.reactor;
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::Heartbeat(grpc::CallbackServerContext* context,
