@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
 #include "core/model/publish_lock.h"
@@ -309,6 +310,7 @@ absl::StatusOr<Manifest> ModelStore::Publish(const std::string& spec_text, const
   ASSIGN_OR_RETURN(StoredModel stored,
                    LoadVersion(absl::StrCat(model_directory, "/", version), spec.name(), version, manifest.digest));
 
+  Failpoint("version written");
   index->versions[version] = manifest.digest;
   for (const std::string& alias : publication.aliases) index->aliases[alias] = version;
   RETURN_IF_ERROR(WriteIndex(model_directory, spec.name(), *std::move(index)));
