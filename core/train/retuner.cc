@@ -219,8 +219,11 @@ absl::StatusOr<MeasuredEss> Retuner::Measure(double path, const TensorMap& weigh
                    DrawLogWeights(*model, spec.target(), samples, seed, options_.threads));
   // Evaluation draws its samples, those of the certificate and of the other side: some four times as many.
   const double each = (clock_->seconds() - before) / static_cast<double>(samples);
-  evaluation_samples_ = static_cast<uint64_t>(
-      std::clamp(kEvaluationShare * task_.budget_seconds / (4 * each), 1.0 * kLeastEvaluation, 1.0 * kMostEvaluation));
+  const uint64_t planned = task_.spec.training().evaluation_samples();
+  const uint64_t most = planned == 0 ? kMostEvaluation : std::clamp(planned, kLeastEvaluation, kMostEvaluation);
+  const double affordable = kEvaluationShare * task_.budget_seconds / (4 * each);
+  evaluation_samples_ =
+      affordable < static_cast<double>(most) ? std::max(kLeastEvaluation, static_cast<uint64_t>(affordable)) : most;
   evaluation_seconds_ = 4 * each * static_cast<double>(evaluation_samples_);
   measured_ = QualityOf(log_weight);
   return measured_;

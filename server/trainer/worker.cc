@@ -28,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kLeaseWait = 1;  // short, so that a stop is heard; a job is answered at once
+constexpr double kLeaseWait = 1;    // short, so that a stop is heard; a job is answered at once
 constexpr double kLongestBeat = 1;  // seconds: how soon a cancelled job is noticed
 constexpr auto kTick = std::chrono::milliseconds(100);
 constexpr auto kLongestPause = std::chrono::milliseconds(5000);
@@ -75,7 +75,12 @@ class Heartbeats {
     thread_.join();
   }
   Verdict verdict() const { return verdict_; }
-  void SetLost() { verdict_ = Verdict::kLost; }
+  // Asks the server at once whether the job is still ours.
+  void Ask() {
+    MutexLock lock(&mutex_);
+    ask_ = true;
+    wake_.NotifyAll();
+  }
   void SetProgress(const v1::JobProgress& progress) {
     MutexLock lock(&mutex_);
     progress_ = progress;
@@ -102,8 +107,9 @@ class Heartbeats {
         verdict_ = Verdict::kLost;
       }
       MutexLock lock(&mutex_);
-      if (!stop_) wake_.WaitFor(&mutex_, std::chrono::milliseconds(static_cast<int64_t>(period_ * 1000)));
+      if (!stop_ && !ask_) wake_.WaitFor(&mutex_, std::chrono::milliseconds(static_cast<int64_t>(period_ * 1000)));
       if (stop_) return;
+      ask_ = false;
     }
   }
 
@@ -116,6 +122,7 @@ class Heartbeats {
   CondVar wake_;
   v1::JobProgress progress_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ask_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 
@@ -242,7 +249,7 @@ class JobRun {
     }
     Log(LogLevel::kWarning, "the state was not uploaded",
         {{"job", leased_.lease().job_id()}, {"reason", Message(status)}});
-    if (absl::IsAborted(status)) beats_.SetLost();
+    if (absl::IsAborted(status)) beats_.Ask();
   }
 
   absl::Status Publish(const RetuneResult& result) {

@@ -43,6 +43,7 @@ class RetunerTest : public ::testing::Test {
     for (const auto& [name, value] : parameters) {
       EXPECT_TRUE(SetTheoryParameter(name, value, task.spec.mutable_target()).ok());
     }
+    task.spec.mutable_training()->set_evaluation_samples(2048);
     task.budget_seconds = seconds;
     task.policy.requested_ess = ess;
     return task;
@@ -69,11 +70,12 @@ double EssAt(const RetuneTask& task) {
   return QualityOf(DrawLogWeights(*model, task.spec.target(), 4096, 7, 2).value()).ess;
 }
 
-// From the symmetric phase into the broken one at lambda = 3.2: the weights as they are have an ESS of some 1e-3
-// there. Never is the ESS of what is trained below the policy's floor, and it arrives.
+// Deep towards the transition the weights as they are have an ESS of some percent. Never is the ESS of what is trained
+// below the policy's floor, and it arrives.
 TEST_F(RetunerTest, AdaptiveStepsArriveWhereOneLongStepCollapses) {
-  const RetuneTask task = Task("phi4-l6-e1", {{"lambda", 4.2}}, 0.9, 60);
-  EXPECT_LT(EssAt(task), 0.1);
+  const double lambda = haarflow::testing::Length(4.8, 4.2);
+  const RetuneTask task = Task("phi4-l6-e1", {{"lambda", lambda}}, 0.9, 120);
+  EXPECT_LT(EssAt(task), 0.05);
   const auto result = Retuner::Create(task, Options(), "").value()->Run();
   ASSERT_TRUE(result.ok()) << result.status();
   Print(*result);
@@ -95,6 +97,73 @@ TEST_F(RetunerTest, AdaptiveStepsArriveWhereOneLongStepCollapses) {
   EXPECT_THAT(spec.description(), HasSubstr("re-tuned from phi4-l6-e1/1: lambda = 6.975 -> "));
   EXPECT_EQ(spec.training().start_from(), "phi4-l6-e1/1");
   EXPECT_TRUE(Model::Create(spec, result->weights, CpuKernels(), 0).ok());
+}
+
+// Interrupted in the middle of a cycle, twice, and gone on with in another directory: the same bits.
+TEST_F(RetunerTest, InterruptedAndResumedEqualsUnbrokenBitForBit) {
+  const RetuneTask task = Task("phi4-l6-e1", {{"lambda", 5.8}}, 0.98, 1e6);
+  RetunerOptions options = Options();
+  const auto unbroken = Retuner::Create(task, options, "").value()->Run().value();
+  ASSERT_GE(unbroken.card.training_steps(), 200);
+  std::string state;
+  options.on_state = [&](const std::string& bytes) { state = bytes; };
+  for (const uint64_t stop_at : {40, 110}) {
+    options.scratch = absl::StrCat(scratch_, "/", stop_at);
+    fs::create_directories(options.scratch);
+    uint64_t seen = 0;
+    options.on_progress = [&](const RetuneProgress& p) {
+      seen = p.step;
+      return p.step < stop_at;
+    };
+    const auto stopped = Retuner::Create(task, options, state).value()->Run();
+    EXPECT_EQ(stopped.status().code(), absl::StatusCode::kCancelled);
+    EXPECT_GE(seen, stop_at);
+    EXPECT_LT(seen, unbroken.card.training_steps());
+    fs::remove_all(options.scratch);  // the machine is gone
+  }
+  options.scratch = scratch_;
+  options.on_progress = nullptr;
+  const auto resumed = Retuner::Create(task, options, state).value()->Run().value();
+  EXPECT_EQ(resumed.spec_text, unbroken.spec_text);
+  EXPECT_EQ(WriteSafetensors(resumed.weights, {}), WriteSafetensors(unbroken.weights, {}));
+  EXPECT_EQ(resumed.card.log_z(), unbroken.card.log_z());
+}
+
+TEST_F(RetunerTest, StatesOfOthersAndDamagedOnesAreRefused) {
+  const RetuneTask task = Task("su2-l16-b2.2", {{"beta", 2.3}}, 0.99, 1e6);
+  RetunerOptions options = Options();
+  std::string state;
+  options.on_state = [&](const std::string& bytes) { state = bytes; };
+  options.on_progress = [](const RetuneProgress&) { return false; };
+  EXPECT_EQ(Retuner::Create(task, options, "").value()->Run().status().code(), absl::StatusCode::kCancelled);
+  ASSERT_FALSE(state.empty());
+  EXPECT_TRUE(Retuner::Create(task, options, state).ok());
+  EXPECT_EQ(Retuner::Create(Task("su2-l16-b2.2", {{"beta", 2.4}}, 0.99, 1e6), options, state).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(Retuner::Create(task, options, state.substr(0, state.size() - 1)).ok());
+  EXPECT_FALSE(Retuner::Create(task, options, "nonsense").ok());
+  EXPECT_EQ(Retuner::Create(Task("u1-l16-perfect", {{"beta", 3}}, 0.5, 10), options, "").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+// A loop flow's way to another coupling: two Gauss-Newton steps on a small lattice.
+TEST_F(RetunerTest, LoopFlowsAreRetunedByGaussNewtonSteps) {
+  const RetuneTask task = Task("su2-l16-b2.2", {{"beta", 2.45}}, 0.85, 120);
+  const auto result = Retuner::Create(task, Options(), "").value()->Run();
+  ASSERT_TRUE(result.ok()) << result.status();
+  Print(*result);
+  EXPECT_TRUE(result->reached) << result->reason;
+  EXPECT_LE(result->card.training_steps(), 8);
+}
+
+TEST_F(RetunerTest, WhatCannotBeHadIsReportedWithTheBestReached) {
+  const RetuneTask task = Task("phi4-l6-e1", {{"lambda", 5.5}}, 0.9999, 3);
+  const auto result = Retuner::Create(task, Options(), "").value()->Run();
+  ASSERT_TRUE(result.ok()) << result.status();
+  Print(*result);
+  EXPECT_FALSE(result->reached);
+  EXPECT_THAT(result->reason, HasSubstr("the budget of 3 s is spent"));
+  EXPECT_GT(result->card.quality().ess(), 0.05);
 }
 
 // Two cores, the bundled models, by request: HAARFLOW_LONG.
