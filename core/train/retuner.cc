@@ -11,7 +11,6 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "core/base/file.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
 #include "core/kernel/kernels.h"
@@ -22,10 +21,6 @@
 namespace haarflow {
 namespace {
 
-constexpr char kFormat[] = "retune-state-1";
-constexpr char kTrainerFile[] = "/retune-cycle.safetensors";
-constexpr uint64_t kMaxTrainerState = uint64_t{2} << 30;
-constexpr uint64_t kLeastEvaluation = 2048, kMostEvaluation = 16384;
 constexpr double kEvaluationShare = 0.25;  // of the budget, at most
 
 std::string Text(const v1::ModelSpec& spec) {
@@ -61,21 +56,6 @@ std::string Place(const v1::Target& from, const v1::Target& to, const v1::Target
     if (!same) parts.push_back(absl::StrFormat("%s = %.6g", c[i].first, c[i].second));
   }
   return parts.empty() ? DescribeTheory(here) : absl::StrJoin(parts, ", ");
-}
-
-Tensor Doubles(const std::vector<double>& values) {
-  return Tensor::FromDoubles(Tensor::Type::kFloat64, {static_cast<int64_t>(values.size())}, values);
-}
-
-void AddWeights(const std::string& prefix, const TensorMap& weights, TensorMap* out) {
-  for (const auto& [name, tensor] : weights) (*out)[prefix + name] = tensor;
-}
-TensorMap TakeWeights(const std::string& prefix, const TensorMap& tensors) {
-  TensorMap weights;
-  for (const auto& [name, tensor] : tensors) {
-    if (name.compare(0, prefix.size(), prefix) == 0) weights[name.substr(prefix.size())] = tensor;
-  }
-  return weights;
 }
 
 }  // namespace
@@ -154,7 +134,7 @@ absl::StatusOr<std::unique_ptr<Retuner>> Retuner::Create(RetuneTask task, const 
   ASSIGN_OR_RETURN(const auto flow, MakeTrainableFlow(task.spec));
   RETURN_IF_ERROR(flow->StartFrom(task.start).status());
   std::unique_ptr<Retuner> retuner(new Retuner(std::move(task), options));
-  ::unlink((options.scratch + kTrainerFile).c_str());
+  ::unlink(retuner->TrainerFile().c_str());
   if (!state.empty()) RETURN_IF_ERROR(retuner->Restore(state));
   return retuner;
 }
@@ -245,7 +225,7 @@ absl::Status Retuner::Train() {
   *spec.mutable_training()->add_phases() = phase;
   TrainerOptions options;
   options.threads = options_.threads;
-  options.state_file = options_.scratch + kTrainerFile;
+  options.state_file = TrainerFile();
   options.seconds_between_saves = options_.seconds_between_states;
   options.max_seconds = std::max(0.01, TrainingSecondsLeft());
   options.on_progress = [this](const TrainingProgress& p) { return Report(&p); };
@@ -364,64 +344,6 @@ bool Retuner::Report(const TrainingProgress* training) {
   p.seconds = SecondsSpent();
   p.seconds_left = std::max(0.0, task_.budget_seconds - p.seconds);
   return options_.on_progress(p);
-}
-
-std::string Retuner::State(bool with_trainer) const {
-  TensorMap tensors;
-  AddWeights("weights/", weights_, &tensors);
-  AddWeights("best/", best_, &tensors);
-  tensors["policy"] = Doubles(ToNumbers(state_));
-  tensors["counters"] = Doubles({static_cast<double>(cycles_), static_cast<double>(measurements_),
-                                 static_cast<double>(steps_), SecondsSpent(), weights_path_, measured_.ess,
-                                 measured_.error, evaluation_seconds_, static_cast<double>(evaluation_samples_)});
-  std::vector<double> log;
-  for (const RetuneStep& s : log_) {
-    log.insert(log.end(), {s.path, s.ess_before, s.ess_after, static_cast<double>(s.steps)});
-  }
-  tensors["log"] = Doubles(log);
-  if (with_trainer) {
-    auto trainer = ReadFile(options_.scratch + kTrainerFile, kMaxTrainerState);
-    if (trainer.ok()) {
-      tensors["trainer"] = {Tensor::Type::kUint8, {static_cast<int64_t>(trainer->size())}, *std::move(trainer)};
-    }
-  }
-  return WriteSafetensors(tensors, {{"format", kFormat}, {"task", fingerprint_}});
-}
-
-absl::Status Retuner::Restore(const std::string& state) {
-  StringMap metadata;
-  ASSIGN_OR_RETURN(const TensorMap tensors, ReadSafetensors(state, &metadata));
-  if (metadata["format"] != kFormat || metadata["task"] != fingerprint_) {
-    return absl::FailedPreconditionError("the state belongs to another re-tuning, or to another version of it");
-  }
-  const auto numbers = [&tensors](const std::string& name) -> absl::StatusOr<std::vector<double>> {
-    const auto it = tensors.find(name);
-    if (it == tensors.end()) return absl::DataLossError(absl::StrCat("the re-tuning state lacks '", name, "'"));
-    return it->second.ToDoubles();
-  };
-  ASSIGN_OR_RETURN(const std::vector<double> policy, numbers("policy"));
-  ASSIGN_OR_RETURN(state_, FromNumbers(policy));
-  ASSIGN_OR_RETURN(const std::vector<double> counters, numbers("counters"));
-  ASSIGN_OR_RETURN(const std::vector<double> log, numbers("log"));
-  bool good = counters.size() == 9 && log.size() % 4 == 0;
-  for (const double c : counters) good = good && c >= 0 && c < 1e15;
-  if (!good) return absl::DataLossError("the re-tuning state's counters are out of range");
-  cycles_ = static_cast<uint64_t>(counters[0]);
-  measurements_ = static_cast<uint64_t>(counters[1]);
-  steps_ = static_cast<uint64_t>(counters[2]);
-  seconds_before_ = counters[3];
-  weights_path_ = std::min(1.0, counters[4]);
-  measured_ = {counters[5], counters[6]};
-  evaluation_seconds_ = counters[7];
-  evaluation_samples_ = std::clamp(static_cast<uint64_t>(counters[8]), kLeastEvaluation, kMostEvaluation);
-  for (size_t i = 0; i < log.size(); i += 4) {
-    log_.push_back({log[i], log[i + 1], log[i + 2], static_cast<uint64_t>(std::max(0.0, log[i + 3]))});
-  }
-  weights_ = TakeWeights("weights/", tensors);
-  best_ = TakeWeights("best/", tensors);
-  const auto trainer = tensors.find("trainer");
-  if (trainer == tensors.end()) return absl::OkStatus();
-  return WriteFileAtomically(options_.scratch + kTrainerFile, trainer->second.bytes);
 }
 
 }  // namespace haarflow

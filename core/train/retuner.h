@@ -85,6 +85,8 @@ class Retuner {
   uint64_t steps() const { return steps_; }  // of training that is through
 
  private:
+  static constexpr uint64_t kLeastEvaluation = 2048, kMostEvaluation = 16384;  // samples
+
   Retuner(RetuneTask task, const RetunerOptions& options);
   StartingPoint Current() const;
   v1::ModelSpec StageSpec(double path) const;
@@ -98,6 +100,7 @@ class Retuner {
   bool Report(const TrainingProgress* training);
   std::string State(bool with_trainer) const;
   absl::Status Restore(const std::string& state);
+  std::string TrainerFile() const;
   double SecondsSpent() const;
   double TrainingSecondsLeft() const;
 

@@ -252,13 +252,4 @@ absl::StatusOr<std::vector<JobRecord>> JobQueue::Held() {
   return table_->Held();
 }
 
-absl::StatusOr<std::map<v1::JobState, int64_t>> JobQueue::Counts() {
-  MutexLock lock(&mutex_);
-  std::map<v1::JobState, int64_t> counts;
-  for (int state = v1::JOB_STATE_PENDING; state <= v1::JOB_STATE_CANCELLED; ++state) {
-    ASSIGN_OR_RETURN(counts[static_cast<v1::JobState>(state)], table_->Count(static_cast<v1::JobState>(state)));
-  }
-  return counts;
-}
-
 }  // namespace haarflow

@@ -71,7 +71,6 @@ class JobQueue {
   // When the next lease runs out; max() when none does.
   Clock::time_point NextExpiry() const;
   absl::StatusOr<std::vector<JobRecord>> Held();
-  absl::StatusOr<std::map<v1::JobState, int64_t>> Counts();
   std::chrono::milliseconds lease() const { return options_.lease; }
 
  private:

@@ -88,7 +88,10 @@ absl::Status JobService::Reconcile() {
     publication.ess = manifest->card.quality().ess();
     publication.ess_error = manifest->card.quality().ess_error();
     ASSIGN_OR_RETURN(publication.promoted, IsChampion(store_, job.publish_model, manifest->version));
-    if (!publication.promoted) publication.error = Judge(job.request, manifest->card, nullptr).reason;
+    if (!publication.promoted) {
+      const std::string reason = Judge(job.request, manifest->card, nullptr).reason;
+      publication.error = reason.empty() ? "kept as candidate beside the champion" : reason;
+    }
     RETURN_IF_ERROR(queue_->EndPublication(lease, publication).status());
     Log(LogLevel::kInfo, "job found published", {{"job", job.id}, {"model", job.publish_model}});
   }
@@ -142,7 +145,6 @@ void JobService::Changed(const std::string& job_id) {
     dispatch_.NotifyAll();
     watched = watches_.count(job_id) > 0;
   }
-  if (options_.on_change != nullptr) options_.on_change();
   if (!watched) return;
   const absl::StatusOr<v1::Job> job = queue_->Get(job_id, false);
   std::vector<std::shared_ptr<JobWatch>> alive;
@@ -275,9 +277,8 @@ absl::StatusOr<v1::LeaseJobResponse> JobService::Leased(const JobRecord& job) co
   response.set_lease_seconds(std::chrono::duration<double>(options_.lease).count());
   response.set_start_digest(job.start_digest);
   const absl::StatusOr<StoredModel> start = store_.Load(job.start_model, job.start_version);
-  absl::StatusOr<v1::ModelSpec> spec =
-      start.ok() ? RetunedSpec(start->spec, job.publish_model, job.request.target())
-                 : absl::StatusOr<v1::ModelSpec>(start.status());
+  absl::StatusOr<v1::ModelSpec> spec = start.ok() ? RetunedSpec(start->spec, job.publish_model, job.request.target())
+                                                  : absl::StatusOr<v1::ModelSpec>(start.status());
   if (spec.ok()) {
     *response.mutable_spec() = *std::move(spec);
     return response;

@@ -38,7 +38,6 @@ class JobService {
     uint64_t max_upload_bytes = uint64_t{2} << 30;  // in memory, of all uploads together
     // After a version was published, on a thread of the service.
     std::function<void(const std::string& model, uint64_t version, bool promoted)> on_published;
-    std::function<void()> on_change;  // of any job; may be null
   };
   // Opens the job table and brings it and the store to one mind about publications that a crash cut short.
   static absl::StatusOr<std::unique_ptr<JobService>> Open(const Options& options, ModelStore store);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/base/status.h"
+#include "server/sampling/retry.h"
 
 namespace haarflow {
 namespace {
@@ -56,6 +57,8 @@ CREATE INDEX job_events_by_job ON job_events (job, number);
   };
   return scripts;
 }
+
+constexpr auto kRetryLater = std::chrono::seconds(60);
 
 constexpr char kColumns[] =
     "number, id, request, request_text, start_model, start_version, start_digest, publish_model, state, attempt, "
@@ -177,7 +180,9 @@ absl::StatusOr<JobRecord> JobTable::Submit(const JobRecord& job) {
       waiting += count;
     }
     if (waiting >= options_.max_waiting) {
-      return absl::ResourceExhaustedError(absl::StrCat(waiting, " jobs wait or run already; ask again later"));
+      return WithRetryInfo(
+          absl::ResourceExhaustedError(absl::StrCat(waiting, " jobs wait or run already; ask again later")),
+          kRetryLater);
     }
     ASSIGN_OR_RETURN(SqlStatement insert,
                      database_->Prepare("INSERT INTO jobs (id, idempotency_key, request, request_text, start_model, "

@@ -41,10 +41,6 @@ class MessageSource {
       if (!end_.has_value()) end_ = status;
     });
   }
-  bool ended() {
-    MutexLock lock(&mutex_);
-    return end_.has_value();
-  }
 
  protected:
   virtual bool Next(std::unique_ptr<Response>* message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;

@@ -166,7 +166,8 @@ std::string NameOfTarget(const v1::Target& target) {
   if (target.has_sun_wilson()) name = absl::StrCat("su", target.sun_wilson().colours());
   absl::StrAppend(&name, "-", absl::StrJoin(target.lattice().shape(), "x"));
   for (const auto& [parameter, value] : TheoryParameters(target)) {
-    const bool usual = (parameter == "normalisation" && (value == 0 || value == 1)) || (parameter == "rectangle" && value == 0);
+    const bool usual =
+        (parameter == "normalisation" && (value == 0 || value == 1)) || (parameter == "rectangle" && value == 0);
     if (!usual)
       absl::StrAppendFormat(&name, "-%s%.6g", parameter.substr(0, parameter == "normalisation" ? 4 : 9), value);
   }

@@ -1,10 +1,11 @@
 #include "server/jobs/upload.h"
 
-#include <algorithm>
+#include <chrono>
 
 #include "absl/strings/escaping.h"
 #include "core/base/digest.h"
 #include "core/base/status.h"
+#include "server/sampling/retry.h"
 
 namespace haarflow {
 namespace {
@@ -50,7 +51,9 @@ absl::Status UploadAssembler::Add(const v1::FileChunk& chunk) {
         absl::StrCat(what, ": the chunk at ", chunk.offset(), " has another checksum than it says"));
   }
   if (!budget_->Take(size)) {
-    return absl::ResourceExhaustedError(absl::StrCat(what, ": other uploads use all memory for uploads; try again"));
+    return WithRetryInfo(
+        absl::ResourceExhaustedError(absl::StrCat(what, ": other uploads use all memory for uploads; try again")),
+        std::chrono::seconds(5));
   }
   taken_ += size;
   if (!open_) bytes_.emplace_back();
