@@ -94,7 +94,7 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
   return absl::Status(code, status.error_message());
 }
 
-absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, const ClientOptions& options) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address, const ClientOptions& options) {
   RETURN_IF_ERROR(CheckAddress(address));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
@@ -115,7 +115,11 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
     return absl::FailedPreconditionError(
         absl::StrCat("a token would travel in clear to ", address, ": use TLS (--tls, --tls-ca)"));
   }
-  auto channel = grpc::CreateCustomChannel(address, credentials, arguments);
+  return grpc::CreateCustomChannel(address, credentials, arguments);
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, const ClientOptions& options) {
+  ASSIGN_OR_RETURN(auto channel, MakeChannel(address, options));
   return std::unique_ptr<Client>(new Client(address, options, std::move(channel)));
 }
 

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "haarflow/v1/admin.pb.h"
 #include "haarflow/v1/sampler.pb.h"
+#include "haarflow/v1/tuning.pb.h"
 
 namespace grpc {
 class Channel;
@@ -90,6 +91,17 @@ class Client {
   absl::StatusOr<v1::EstimatePartitionFunctionResponse> EstimatePartitionFunction(
       const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options,
       const PartitionCallback& progress) const;
+
+  // Re-tuning jobs (client/client_jobs.cc). A Retune that is repeated with its idempotency key is the same job.
+  absl::StatusOr<v1::Job> Retune(const v1::RetuneRequest& request) const;
+  absl::StatusOr<v1::Job> GetJob(const std::string& job_id) const;
+  absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) const;
+  absl::StatusOr<v1::Job> CancelJob(const std::string& job_id) const;
+  // The job now, and whenever it changes, until it has ended: its last state. Goes on when the server was away for no
+  // longer than options.resume_for. A false from `callback` ends the call: CANCELLED.
+  using JobCallback = std::function<bool(const v1::Job&)>;
+  absl::StatusOr<v1::Job> WatchJob(const std::string& job_id, const StreamOptions& options,
+                                   const JobCallback& callback) const;
 
   // grpc.health.v1 of `service` ("" is the server as a whole, "haarflow.model.NAME" a model): true when SERVING.
   // NOT_FOUND for a name it does not know.

@@ -13,7 +13,7 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals) {
   options.ca_file = globals.tls_ca;
   options.certificate_file = globals.tls_cert;
   options.key_file = globals.tls_key;
-  auto token = TokenFor(globals);
+  auto token = TokenFor(globals.token_file);
   if (!token.ok()) return WithExitCode(token.status(), kExitUsage);
   options.token = *std::move(token);
   auto client = Client::Connect(globals.server, options);

@@ -55,6 +55,19 @@ struct ThermoOptions {
   std::optional<ScanSetting> scan;
 };
 
+struct RetuneCommand {
+  std::string model;  // its target, with the settings, is what is wanted
+  std::vector<Setting> settings;
+  std::string lattice;  // "16x16"; empty: the model's
+  double ess = 0.8;
+  double budget_seconds = 600;
+  uint32_t priority = 0;
+  std::string publish_as;  // empty: the server's choice
+  std::string key;         // empty: a random one
+  bool any_model = false;  // start from the nearest of all models
+  bool watch = false;
+};
+
 absl::StatusOr<ExitCode> RunModels(const Globals& globals);
 absl::StatusOr<ExitCode> RunModel(const Globals& globals, const std::string& name, bool spec_only);
 absl::StatusOr<ExitCode> RunHealthcheck(const Globals& globals, const std::string& model);
@@ -74,6 +87,12 @@ absl::StatusOr<ExitCode> RunToken(const Globals& globals, const std::string& nam
                                   const std::vector<std::string>& roles);
 // Keeps the token that stands on stdin.
 absl::StatusOr<ExitCode> RunLogin(const Globals& globals);
+
+absl::StatusOr<ExitCode> RunRetune(const Globals& globals, const RetuneCommand& command, const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunJobs(const Globals& globals, uint32_t count);
+absl::StatusOr<ExitCode> RunJob(const Globals& globals, const std::string& job_id, bool watch,
+                                const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunCancel(const Globals& globals, const std::string& job_id);
 
 // Shared by the commands.
 absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals);

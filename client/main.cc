@@ -27,6 +27,10 @@ struct CommandLine {
   MeasureOptions measure;
   LogZOptions log_z;
   ThermoOptions thermo;
+  RetuneCommand retune;
+  std::string job;
+  bool watch_job = false;
+  uint32_t job_count = 20;
   std::vector<std::string> settings;
   std::string scan;
   // Operators' commands.
@@ -45,18 +49,19 @@ CLI::Option* AddMode(CLI::App* command, std::string* mode) {
       ->check(CLI::IsMember({"metropolis", "reweighted"}));
 }
 
+void AddSettings(CLI::App* command, CommandLine* line, const std::string& help) {
+  command->add_option("--set", line->settings, help)->allow_extra_args(false);
+}
+
 void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std::string& count_help) {
   command->add_option("model", draw->model, "Name of a model, see `haarflow models`")->required();
   constexpr uint64_t kMaxCount = 1'000'000'000'000;  // the server's bound
   command->add_option("-n,--count", draw->count, count_help)->check(CLI::Range(uint64_t{1}, kMaxCount));
   command->add_option("--seed", draw->seed, "64 bits; drawn by the server when not given, and reported");
   command->add_option("--first-index", draw->first_index, "First proposal of the seed to look at");
-  command
-      ->add_option(
-          "--set", line->settings,
-          "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
-          "lambda, kappa, ...); may be repeated")
-      ->allow_extra_args(false);
+  AddSettings(command, line,
+              "NAME=VALUE: be exact for another parameter of the theory than the model's own (beta, rectangle, m2, "
+              "lambda, kappa, ...); may be repeated");
   command->add_flag("--bulk", draw->bulk, "Give way to interactive work when the server is busy");
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }
@@ -150,6 +155,34 @@ std::optional<absl::StatusOr<ExitCode>> DispatchOperation(const CLI::App& app, c
   return std::nullopt;
 }
 
+void AddJobs(CLI::App* app, CommandLine* line) {
+  RetuneCommand* retune = &line->retune;
+  CLI::App* command = app->add_subcommand(
+      "retune", "Have a model trained for other parameters; it is served once it has the ESS asked for");
+  command->add_option("model", retune->model, "Name of the model to start from")->required();
+  AddSettings(command, line, "NAME=VALUE: a parameter of the theory that is to be another one; may be repeated");
+  command->add_option("--lattice", retune->lattice, "Another lattice, for example 32x32 (array order: t, z, y, x)");
+  command->add_option("--ess", retune->ess, "ESS that the result must have to be served")
+      ->check(CLI::Range(1e-6, 1 - 1e-6))
+      ->capture_default_str();
+  command->add_option("--budget", retune->budget_seconds, "Seconds of training and evaluation")
+      ->check(CLI::Range(1.0, 2.6e6))
+      ->capture_default_str();
+  command->add_option("--priority", retune->priority, "Larger first")->capture_default_str();
+  command->add_option("--as", retune->publish_as, "Name of the model that the result becomes a version of");
+  command->add_option("--key", retune->key, "Idempotency key: the same key is the same job (default: a new one)");
+  command->add_flag("--any", retune->any_model, "Start from the nearest of all models, not of this one's versions");
+  command->add_flag("--watch", retune->watch, "Stay until the job has ended; exit with 8 when it failed");
+
+  CLI::App* jobs = app->add_subcommand("jobs", "List re-tuning jobs, the newest first");
+  jobs->add_option("-n,--count", line->job_count, "How many")->check(CLI::Range(1, 1000000))->capture_default_str();
+  CLI::App* job = app->add_subcommand("job", "Show a job with its history");
+  job->add_option("id", line->job, "Id of the job, see `haarflow jobs`")->required();
+  job->add_flag("--watch", line->watch_job, "Stay until it has ended; exit with 8 when it failed");
+  CLI::App* cancel = app->add_subcommand("cancel", "Cancel a job");
+  cancel->add_option("id", line->job, "Id of the job")->required();
+}
+
 void Describe(CLI::App* app, CommandLine* line) {
   app->description("Exact lattice field configurations on demand.");
   app->footer(kExitCodeHelp);
@@ -171,6 +204,7 @@ void Describe(CLI::App* app, CommandLine* line) {
   AddEstimates(app, line);
   AddOperation(app, line);
   AddConnection(app, &line->globals);
+  AddJobs(app, line);
   CLI::App* health =
       app->add_subcommand("healthcheck", "Exit with 0 when the server, or one of its models, is serving");
   health->add_option("--model", line->health_model, "Name of a model");
@@ -184,6 +218,7 @@ absl::Status ParseSettings(CommandLine* line) {
   for (DrawOptions* draw : {&line->sample.draw, &line->measure.draw, &line->log_z.draw, &line->thermo.log_z.draw}) {
     draw->settings = settings;
   }
+  line->retune.settings = settings;
   if (!line->scan.empty()) {
     ASSIGN_OR_RETURN(line->thermo.scan, ParseScan(line->scan));
   }
@@ -202,6 +237,10 @@ absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const 
   if (app.got_subcommand("sample")) return RunSample(line->globals, line->sample, stop);
   if (app.got_subcommand("logz")) return RunLogZ(line->globals, line->log_z, stop);
   if (app.got_subcommand("thermo")) return RunThermo(line->globals, line->thermo, stop);
+  if (app.got_subcommand("retune")) return RunRetune(line->globals, line->retune, stop);
+  if (app.got_subcommand("jobs")) return RunJobs(line->globals, line->job_count);
+  if (app.got_subcommand("job")) return RunJob(line->globals, line->job, line->watch_job, stop);
+  if (app.got_subcommand("cancel")) return RunCancel(line->globals, line->job);
   if (app.got_subcommand("measure")) return RunMeasure(line->globals, line->measure, stop);
   return RunHealthcheck(line->globals, line->health_model);
 }

@@ -33,6 +33,7 @@ const char kExitCodeHelp[] =
     "  5  corrupt data received or read\n"
     "  6  trouble with a local file\n"
     "  7  --require-reliable was given and the answer is not reliable\n"
+    "  8  a job that was watched failed or was cancelled\n"
     "  130  interrupted";
 
 absl::Status WithExitCode(const absl::Status& status, ExitCode code) {

@@ -35,6 +35,7 @@ enum ExitCode : int {
   kExitCorrupt = 5,
   kExitLocalFile = 6,
   kExitUnreliable = 7,
+  kExitJobFailed = 8,
   kExitInterrupted = 130,
 };
 extern const char kExitCodeHelp[];

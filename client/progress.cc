@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -58,6 +59,21 @@ void ProgressBar::Update(uint64_t done) {
   std::fprintf(stderr, "\r%s\x1b[K", Line(done, total_, unit_, rate, remark_, TerminalWidth() - 1).c_str());
   std::fflush(stderr);
   drawn_ = true;
+}
+
+StatusLine::StatusLine(bool enabled) : enabled_(enabled && ::isatty(STDERR_FILENO) == 1) {}
+
+void StatusLine::Show(const std::string& text) {
+  if (!enabled_) return;
+  std::fprintf(stderr, "\r%s\x1b[K", text.substr(0, static_cast<size_t>(TerminalWidth() - 1)).c_str());
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+void StatusLine::Finish() {
+  if (!std::exchange(drawn_, false)) return;
+  std::fputs("\r\x1b[K", stderr);
+  std::fflush(stderr);
 }
 
 void ProgressBar::Finish() {

@@ -42,4 +42,19 @@ class ProgressBar {
   bool drawn_ = false;
 };
 
+// One line of text on stderr, rewritten in place, under the same conditions.
+class StatusLine {
+ public:
+  explicit StatusLine(bool enabled);
+  ~StatusLine() { Finish(); }
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+  void Show(const std::string& text);
+  void Finish();
+
+ private:
+  const bool enabled_;
+  bool drawn_ = false;
+};
+
 }  // namespace haarflow

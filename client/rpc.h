@@ -1,4 +1,4 @@
-// What every call of the client library needs of gRPC. Private to client/.
+// What every call of the client library, and of trainers, needs of gRPC.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/client.h"
 
 namespace haarflow {
@@ -19,6 +20,9 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
 void ShowToken(const std::string& token, grpc::ClientContext* context);
 // Token and deadline of a call that returns one message.
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context);
+// A channel to "host:port" or "unix:/path", connected lazily. INVALID_ARGUMENT for what is no address; as
+// Client::Connect for tokens and PEM files.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address, const ClientOptions& options);
 
 // Cancels a call when `stop` is requested, for as long as it lives.
 class StopGuard {

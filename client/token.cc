@@ -53,8 +53,8 @@ absl::StatusOr<std::string> TokenPath() {
   return absl::StrCat(home, "/.config/haarflow/token");
 }
 
-absl::StatusOr<std::string> TokenFor(const Globals& globals) {
-  if (!globals.token_file.empty()) return ReadToken(globals.token_file);
+absl::StatusOr<std::string> TokenFor(const std::string& token_file) {
+  if (!token_file.empty()) return ReadToken(token_file);
   const char* variable = std::getenv("HAARFLOW_TOKEN_FILE");
   if (variable != nullptr && *variable != '\0') return ReadToken(variable);
   const auto kept = TokenPath();

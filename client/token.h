@@ -1,17 +1,16 @@
-// Tokens on the client's side: where they are kept, and how they are made. Private to client/.
+// Tokens on the client's side: where they are kept, and how they are made.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "client/output.h"
 
 namespace haarflow {
 
-// --token-file, else $HAARFLOW_TOKEN_FILE, else what `haarflow login` keeps; empty when there is none. A file that
-// others can read is refused.
-absl::StatusOr<std::string> TokenFor(const Globals& globals);
+// `token_file` (--token-file), else $HAARFLOW_TOKEN_FILE, else what `haarflow login` keeps; empty when there is none. A
+// file that others can read is refused.
+absl::StatusOr<std::string> TokenFor(const std::string& token_file);
 // $XDG_CONFIG_HOME/haarflow/token or ~/.config/haarflow/token.
 absl::StatusOr<std::string> TokenPath();
 // Keeps a token there, mode 0600. INVALID_ARGUMENT for what is no token.

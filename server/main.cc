@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,6 +23,7 @@
 #include "core/model/store.h"
 #include "server/auth/authenticator.h"
 #include "server/config/server_config.h"
+#include "server/jobs/job_service.h"
 #include "server/log/log.h"
 #include "server/metrics/metrics.h"
 #include "server/registry/model_manager.h"
@@ -54,6 +56,26 @@ absl::Status WriteEndpoint(const ServerConfig& config, const Server& server, con
   return WriteFileAtomically(config.endpoint_file, endpoint.dump() + "\n");
 }
 
+std::chrono::milliseconds Milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+// Null without --jobs. A published version that became champion is served at once.
+absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const ServerConfig& config, const ModelStore& store,
+                                                     std::function<void(const std::string&)> on_champion) {
+  if (config.jobs.empty()) return std::unique_ptr<JobService>();
+  if (config.role == ServerRole::kSampler) {
+    return absl::InvalidArgumentError("--jobs with --role sampler: jobs publish, and a sampler writes nothing");
+  }
+  JobService::Options options;
+  options.directory = config.jobs;
+  options.lease = Milliseconds(config.job_lease_seconds);
+  options.on_published = [on_champion = std::move(on_champion)](const std::string& model, uint64_t, bool promoted) {
+    if (promoted) on_champion(model);
+  };
+  return JobService::Open(options, store);
+}
+
 int WaitForSignal() {
   sigset_t set;
   sigemptyset(&set);
@@ -63,10 +85,6 @@ int WaitForSignal() {
   while (sigwait(&set, &signal) != 0) {
   }
   return signal;
-}
-
-std::chrono::milliseconds Milliseconds(double seconds) {
-  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
 // What happens to models, for the log, the metrics and the health service.
@@ -137,8 +155,9 @@ absl::StatusOr<std::unique_ptr<Authenticator>> MakeAuthenticator(const ServerCon
 }
 
 Server::Options ServerOptions(const ServerConfig& config, const v1::ServerInfo& info,
-                              const Authenticator* authenticator) {
+                              const Authenticator* authenticator, JobService* jobs) {
   Server::Options options;
+  options.jobs = jobs;
   options.listen = config.listen;
   options.reflection = config.reflection;
   options.authenticator = authenticator;
@@ -211,9 +230,13 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   RETURN_IF_ERROR(manager.LoadAll());
   PrintModels(registry);
   manager.Start();
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobService> jobs, OpenJobs(config, store, [&manager](const std::string&) {
+                     manager.Sync([](const absl::StatusOr<ModelManager::SyncResult>&) {});
+                   }));
 
-  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server, Server::Start(ServerOptions(config, info, authenticator.get()),
-                                                                       &registry, &scheduler, metrics.get(), &manager));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
+                   Server::Start(ServerOptions(config, info, authenticator.get(), jobs.get()), &registry, &scheduler,
+                                 metrics.get(), &manager));
   running = server.get();
   events.SetServer(server.get());
   server->UpdateHealth();

@@ -12,8 +12,10 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
+#include "core/model/publish_lock.h"
 #include "core/model/spec.h"
 
 namespace haarflow {
@@ -22,7 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr char kManifestFile[] = "manifest.json";
 constexpr char kIndexFile[] = "index.json";
-constexpr char kLockFile[] = ".lock";
 
 std::string Quoted(const std::string& text) { return absl::StrCat("'", absl::CHexEscape(text.substr(0, 80)), "'"); }
 
@@ -124,47 +125,6 @@ absl::Status MakeDirectory(const std::string& path) {
   return ErrnoStatus(errno, absl::StrCat("creating the directory ", path));
 }
 
-std::string HostName() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown-host";
-}
-
-// DIR/<model>/.lock, created exclusively: holds on network file systems where flock does not. A crash leaves it behind;
-// it is never broken automatically, because who looks cannot know that its holder, perhaps on another host, is gone.
-class PublishLock {
- public:
-  static absl::StatusOr<PublishLock> Take(const std::string& model_directory) {
-    const std::string path = absl::StrCat(model_directory, "/", kLockFile);
-    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd < 0 && errno == EEXIST) return Held(path);
-    if (fd < 0) return ErrnoStatus(errno, absl::StrCat("creating ", path));
-    const std::string text = absl::StrCat("pid ", ::getpid(), " on ", HostName(), "\n");
-    const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-    const int error = errno;
-    ::close(fd);
-    PublishLock lock(path);  // from here on removed whatever happens
-    if (!written) return ErrnoStatus(error, absl::StrCat("writing ", path));
-    return lock;
-  }
-  PublishLock(PublishLock&& other) noexcept : path_(std::exchange(other.path_, "")) {}
-  PublishLock& operator=(PublishLock&&) = delete;
-  ~PublishLock() {
-    if (!path_.empty()) ::unlink(path_.c_str());
-  }
-
- private:
-  explicit PublishLock(std::string path) : path_(std::move(path)) {}
-  static absl::Status Held(const std::string& path) {
-    const absl::StatusOr<std::string> holder = ReadFile(path, 4096);
-    std::string who = holder.ok() ? absl::CHexEscape(holder->substr(0, holder->find('\n'))) : "an unknown process";
-    return absl::UnavailableError(
-        absl::StrCat(path, " is held by ", who,
-                     ": another publication is under way, retry; if no such process runs, a crash "
-                     "left the file behind: remove it"));
-  }
-  std::string path_;
-};
-
 // A directory that is removed again unless it was renamed away.
 class TemporaryDirectory {
  public:
@@ -219,7 +179,7 @@ absl::StatusOr<uint64_t> FreeVersion(const std::string& model_directory, const M
 }
 
 Manifest Describe(const v1::ModelSpec& spec, const std::string& spec_text, const std::string& weights,
-                  const v1::ModelCard& card, uint64_t version) {
+                  const v1::ModelCard& card, const Publication& publication, uint64_t version) {
   Manifest manifest;
   manifest.model = spec.name();
   manifest.version = version;
@@ -231,6 +191,9 @@ Manifest Describe(const v1::ModelSpec& spec, const std::string& spec_text, const
   manifest.target = CanonicalTarget(spec.target());
   manifest.target_digest = TargetDigest(spec.target());
   manifest.card = card;
+  manifest.job = publication.job;
+  manifest.attempt = publication.attempt;
+  manifest.fence = publication.fence;
   return manifest;
 }
 
@@ -326,7 +289,15 @@ absl::StatusOr<StoredModel> ModelStore::LoadByReference(const std::string& refer
 
 absl::StatusOr<Manifest> ModelStore::Publish(const std::string& spec_text, const TensorMap& weights,
                                              const v1::ModelCard& card, bool make_champion) {
+  Publication publication;
+  if (make_champion) publication.aliases.push_back(kChampionAlias);
+  return Publish(spec_text, weights, card, publication);
+}
+
+absl::StatusOr<Manifest> ModelStore::Publish(const std::string& spec_text, const TensorMap& weights,
+                                             const v1::ModelCard& card, const Publication& publication) {
   ASSIGN_OR_RETURN(const v1::ModelSpec spec, ParseSpec(spec_text));
+  for (const std::string& alias : publication.aliases) RETURN_IF_ERROR(Annotate(ValidateModelName(alias), "alias"));
   const std::string weights_bytes = WriteSafetensors(weights, {});
   if (weights_bytes.size() > kMaxWeightsBytes) {
     return absl::InvalidArgumentError(absl::StrCat("the weights of ", spec.name(), " take ", weights_bytes.size(),
@@ -335,20 +306,21 @@ absl::StatusOr<Manifest> ModelStore::Publish(const std::string& spec_text, const
   const std::string model_directory = ModelDirectory(directory_, spec.name());
   if (const absl::Status made = MakeDirectory(model_directory); !made.ok() && !absl::IsAlreadyExists(made)) return made;
   RETURN_IF_ERROR(SyncDirectory(directory_));
-  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(model_directory));
+  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(absl::StrCat(model_directory, "/.lock")));
 
   absl::StatusOr<ModelIndex> index = ReadIndex(spec.name());
   if (absl::IsNotFound(index.status())) index = ModelIndex{};
   RETURN_IF_ERROR(index.status());
   ASSIGN_OR_RETURN(const uint64_t version, FreeVersion(model_directory, *index));
-  const Manifest manifest = Describe(spec, spec_text, weights_bytes, card, version);
+  const Manifest manifest = Describe(spec, spec_text, weights_bytes, card, publication, version);
   ASSIGN_OR_RETURN(const std::string manifest_json, FormatManifest(manifest));
   RETURN_IF_ERROR(WriteVersion(model_directory, spec_text, weights_bytes, manifest_json, version));
   ASSIGN_OR_RETURN(StoredModel stored,
                    LoadVersion(absl::StrCat(model_directory, "/", version), spec.name(), version, manifest.digest));
 
+  Failpoint("version written");
   index->versions[version] = manifest.digest;
-  if (make_champion) MoveAlias(&*index, kChampionAlias, version);
+  for (const std::string& alias : publication.aliases) MoveAlias(&*index, alias, version);
   RETURN_IF_ERROR(WriteIndex(model_directory, spec.name(), *std::move(index)));
   return std::move(stored.manifest);
 }
@@ -358,7 +330,7 @@ absl::Status ModelStore::SetAlias(const std::string& model, const std::string& a
   RETURN_IF_ERROR(Annotate(ValidateModelName(alias), "alias"));
   RETURN_IF_ERROR(ReadIndex(model).status());  // NOT_FOUND before a lock is tried in a directory that does not exist
   const std::string model_directory = ModelDirectory(directory_, model);
-  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(model_directory));
+  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(absl::StrCat(model_directory, "/.lock")));
   RETURN_IF_ERROR(Load(model, version).status());
   ASSIGN_OR_RETURN(ModelIndex index, ReadIndex(model));
   MoveAlias(&index, alias, version);
@@ -372,7 +344,7 @@ absl::Status ModelStore::RemoveAlias(const std::string& model, const std::string
         absl::StrCat("the champion of ", model, " cannot be removed; make another version champion"));
   }
   const std::string model_directory = ModelDirectory(directory_, model);
-  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(model_directory));
+  ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(absl::StrCat(model_directory, "/.lock")));
   ASSIGN_OR_RETURN(ModelIndex index, ReadIndex(model));
   if (index.aliases.erase(alias) == 0) return absl::OkStatus();
   return WriteIndex(model_directory, model, std::move(index));

@@ -35,6 +35,14 @@ struct StoredModel {
   TensorMap weights;
 };
 
+// What a publication says beside the model itself.
+struct Publication {
+  std::vector<std::string> aliases;  // that name the new version ("champion", "candidate"), in the same index
+  std::string job;                   // for the manifest; empty: made by hand
+  uint64_t attempt = 0;
+  uint64_t fence = 0;
+};
+
 // A directory of models. Holds no file open and no state but its path: cheap to copy. Safe from many threads and
 // processes at once: readers never wait, publications of one model exclude each other.
 class ModelStore {
@@ -59,9 +67,11 @@ class ModelStore {
   // spec that does not validate, UNAVAILABLE when another publication of this model holds its lock file (or a crash
   // left it: the message says what to remove), DATA_LOSS when the present index does not verify. A failed call has
   // changed nothing that a reader sees, except when only the very last fsync failed: then the new index may already be
-  // there.
+  // there. A lock whose holder is certainly gone (publish_lock.h) is taken over.
   absl::StatusOr<Manifest> Publish(const std::string& spec_text, const TensorMap& weights, const v1::ModelCard& card,
                                    bool make_champion);
+  absl::StatusOr<Manifest> Publish(const std::string& spec_text, const TensorMap& weights, const v1::ModelCard& card,
+                                   const Publication& publication);
   // Makes `alias` ("champion", "candidate", ...) name `version`, which is verified first. Errors as for Load and
   // Publish.
   absl::Status SetAlias(const std::string& model, const std::string& alias, uint64_t version);

@@ -222,6 +222,12 @@ absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1:
   return log_weight;
 }
 
+MeasuredEss QualityOf(const std::vector<double>& log_weight) {
+  WeightStatistics weights;
+  for (double w : log_weight) weights.Add(w);
+  return {weights.Ess(), EssError(log_weight)};
+}
+
 absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
                                             uint64_t seed, int threads) {
   ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));

@@ -16,6 +16,13 @@ namespace haarflow {
 absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1::Target& target, uint64_t samples,
                                                    uint64_t seed, int threads);
 
+// ESS of log-weights with its jackknife error.
+struct MeasuredEss {
+  double ess = 0;
+  double error = 0;
+};
+MeasuredEss QualityOf(const std::vector<double>& log_weight);
+
 // The card of a model: ESS with a jackknife error, log Z, acceptance of a Metropolis chain, on `samples` fresh
 // proposals of the served map. For scalars also forward ESS and log Z from fields of the target by the cluster sampler,
 // and unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0. Conditional

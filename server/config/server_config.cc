@@ -71,6 +71,15 @@ void DefineLife(CLI::App* app, ServerConfig* config) {
       ->capture_default_str();
 }
 
+void DefineJobs(CLI::App* app, ServerConfig* config) {
+  app->add_option("--jobs", config->jobs,
+                  "Directory of the job table, on a disk of this host: re-tuning is offered; none when absent");
+  app->add_option("--job-lease-seconds", config->job_lease_seconds,
+                  "How long a trainer may be silent before its job is given on")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+}
+
 void DefineSecurity(CLI::App* app, ServerConfig* config) {
   app->add_option("--token-file", config->token_file, "Who may call: names, roles, hashed tokens; mode 0600");
   app->add_option("--tls-cert", config->tls_cert, "PEM certificate chain; read again when it changes");
@@ -113,6 +122,7 @@ ConfigOutcome ParseServerConfig(const std::vector<std::string>& arguments,
   DefineService(&app, &outcome.config);
   DefineLimits(&app, &outcome.config);
   DefineLife(&app, &outcome.config);
+  DefineJobs(&app, &outcome.config);
   DefineSecurity(&app, &outcome.config);
   app.set_config("--config", "", "File of settings: `name = value` lines, names as flags without the dashes");
   app.allow_config_extras(CLI::config_extras_mode::error);

@@ -43,6 +43,8 @@ struct ServerConfig {
   std::string token_file;
   std::string tls_cert, tls_key, tls_client_ca;
   double tls_reload_seconds = 60;
+  std::string jobs;
+  double job_lease_seconds = 30;
   bool insecure = false;
 };
 

@@ -60,6 +60,16 @@ std::tuple<bool, bool, double> Rank(const ModelFacts& model) {
   return {card.unreliable_reason().empty(), model.spec.conditioning().empty(), card.quality().ess()};
 }
 
+// What a user types to have a model made for `target` from the one named.
+std::string RetuneCall(const std::string& model, const v1::Target& target) {
+  std::string call = absl::StrCat("haarflow retune ", model);
+  for (const auto& [name, value] : TheoryParameters(target)) {
+    const bool default_value = value == 0 && (name == "normalisation" || name == "rectangle");
+    if (!default_value) absl::StrAppend(&call, " --set ", name, "=", value);
+  }
+  return call;
+}
+
 std::string SomeNames(const std::vector<std::string>& names) {
   if (names.empty()) return "none";
   if (names.size() <= kMostNamesInAMessage) return absl::StrJoin(names, ", ");
@@ -158,25 +168,28 @@ absl::StatusOr<ModelRegistry::Candidate> ModelRegistry::ByDigest(const Candidate
 }
 
 absl::Status ModelRegistry::NoModelFor(const v1::Target& target) const {
-  std::vector<std::pair<double, std::string>> nearest;
+  std::vector<std::pair<double, std::pair<std::string, std::string>>> nearest;  // distance; name, and how it is told
   for (const Candidate& candidate : Candidates()) {
     if (!SameFields(candidate.target(), target)) continue;
     const v1::Target served = NearestServed(candidate.target(), candidate.facts->spec, target);
-    nearest.emplace_back(Distance(served, target),
-                         absl::StrCat(candidate.facts->name(), " (", DescribeTarget(served), ")"));
+    const std::string& name = candidate.facts->name();
+    nearest.push_back({Distance(served, target), {name, absl::StrCat(name, " (", DescribeTarget(served), ")")}});
   }
   std::sort(nearest.begin(), nearest.end());
   if (nearest.size() > kMostNearest) nearest.resize(kMostNearest);
   std::vector<std::string> names;
-  for (auto& [distance, text] : nearest) names.push_back(std::move(text));
+  const std::string call = nearest.empty() ? std::string() : RetuneCall(nearest.front().second.first, target);
+  for (auto& [distance, model] : nearest) names.push_back(std::move(model.second));
   const std::string what = absl::StrCat("no model is made for ", DescribeTarget(target));
   if (names.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(what, ", and none has its fields; `haarflow tune` with this target would make one"));
+        absl::StrCat(what,
+                     ", and none has its fields; `haarflow retune MODEL --lattice ... --set ...` from a model of "
+                     "another lattice may make one"));
   }
   return absl::FailedPreconditionError(
       absl::StrCat(what, "; nearest: ", absl::StrJoin(names, ", "),
-                   ". Name one of them to have it reweighted to the target, or make one with `haarflow tune`"));
+                   ". Name one of them to have it reweighted to the target, or make one with `", call, "`"));
 }
 
 absl::StatusOr<ResolvedModel> ModelRegistry::Resolve(const ModelQuery& query) const {

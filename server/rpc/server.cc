@@ -44,7 +44,10 @@ Server::Server(const ModelRegistry* registry, ModelManager* manager, Scheduler* 
     : registry_(registry),
       scheduler_(scheduler),
       state_(metrics, options.authenticator),
-      sampler_(registry, manager, scheduler, &state_, options.request, options.info, options.draws) {
+      sampler_(registry, manager, scheduler, &state_, options.request, options.info, options.draws),
+      jobs_(options.jobs),
+      tuning_(options.jobs, &state_),
+      worker_(options.jobs, &state_) {
   if (manager != nullptr) admin_ = std::make_unique<AdminServiceImpl>(manager, scheduler, &state_, options.info);
 }
 
@@ -62,6 +65,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options, co
   builder.AddListeningPort(options.listen, std::move(credentials), &port);
   builder.RegisterService(&server->sampler_);
   if (server->admin_ != nullptr) builder.RegisterService(server->admin_.get());
+  builder.RegisterService(&server->tuning_);
+  builder.RegisterService(&server->worker_);
   {
     // A Unix socket is its user's alone, from its first moment on.
     const bool socket = absl::StartsWith(options.listen, "unix:");
@@ -111,6 +116,7 @@ bool Server::Shutdown(std::chrono::milliseconds drain, std::chrono::milliseconds
   const auto deadline = std::chrono::system_clock::now() + drain;
   state_.StartDraining();
   scheduler_->Drain();
+  if (jobs_ != nullptr) jobs_->Drain();
   if (!state_.WaitForStreams(drain)) Log(LogLevel::kWarning, "streams did not end in time and are cancelled");
   // Health watchers and idle calls would hold Shutdown until its deadline; ours have ended.
   std::packaged_task<void()> shutdown([server = server_.get(), deadline] {

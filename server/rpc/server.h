@@ -16,12 +16,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/jobs/job_service.h"
 #include "server/metrics/metrics.h"
 #include "server/registry/registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/call.h"
 #include "server/rpc/credentials.h"
 #include "server/rpc/sampler_service.h"
+#include "server/rpc/tuning_service.h"
+#include "server/rpc/worker_service.h"
 #include "server/sampling/scheduler.h"
 
 namespace haarflow {
@@ -39,6 +42,7 @@ class Server {
     int max_concurrent_streams = 1024;             // per connection: bounds what waits for admission
     RequestOptions request;
     v1::ServerInfo info;
+    JobService* jobs = nullptr;  // null: no jobs are kept; else it must outlive the server
   };
   // UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options, const ModelRegistry* registry,
@@ -72,6 +76,9 @@ class Server {
   RpcState state_;
   SamplerServiceImpl sampler_;
   std::unique_ptr<AdminServiceImpl> admin_;
+  JobService* const jobs_;
+  TuningServiceImpl tuning_;
+  WorkerServiceImpl worker_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
   Mutex health_mutex_;

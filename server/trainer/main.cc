@@ -1,5 +1,6 @@
 // haarflow-trainer: makes models. `train SPEC --store DIR` trains a spec's plan, evaluates the result on fresh samples
-// and publishes it; `evaluate MODEL --store DIR` measures a published one again.
+// and publishes it; `evaluate MODEL --store DIR` measures a published one again; `work --server ADDR` takes re-tuning
+// jobs from a server.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -8,7 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
+#include <cstdlib>
 #include <optional>
 #include <random>
 #include <string>
@@ -25,6 +26,11 @@
 #include "core/model/store.h"
 #include "core/train/evaluate.h"
 #include "core/train/trainer.h"
+#include "server/trainer/now.h"
+#ifdef HAARFLOW_WITH_SERVICE
+#include "client/token.h"
+#include "server/trainer/worker.h"
+#endif
 
 namespace haarflow {
 namespace {
@@ -70,15 +76,6 @@ struct TrainArguments {
   double max_seconds = 0;
   bool keep_champion = false;
 };
-
-std::string NowUtc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 void PrintCard(const v1::ModelCard& card, uint64_t samples, double seconds) {
   absl::PrintF("ESS %.4f +- %.4f  acceptance %.4f  log Z %.5f +- %.5f  (%d fresh samples; %s of training)\n",
@@ -233,6 +230,37 @@ absl::Status Check(const std::string& spec_file) {
   return absl::OkStatus();
 }
 
+int ExitCode(const absl::Status& status) {
+  if (status.ok()) return 0;
+  absl::FPrintF(stderr, "haarflow-trainer: %s\n", std::string(status.message()));
+  return absl::IsCancelled(status) ? 130 : absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
+#ifdef HAARFLOW_WITH_SERVICE
+CLI::App* AddWork(CLI::App* app, WorkerOptions* options, std::string* token_file) {
+  CLI::App* work = app->add_subcommand("work", "Take re-tuning jobs from a server, until told to stop");
+  const char* server = std::getenv("HAARFLOW_SERVER");
+  options->server = server != nullptr && *server != '\0' ? server : "127.0.0.1:50151";
+  work->add_option("--server", options->server, "host:port or unix:/path; else $HAARFLOW_SERVER")
+      ->capture_default_str();
+  work->add_option("--name", options->name, "What the server calls this trainer (default: host and process)");
+  work->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  work->add_option("--scratch", options->scratch, "Directory for files of a run (default: a temporary one)");
+  work->add_option("--state-seconds", options->state_seconds,
+                   "How often the resumable state is uploaded while training")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  work->add_flag("--once", options->once, "Exit after one job");
+  work->add_option("--token-file", *token_file,
+                   "File with a token of the role trainer, mode 0600; else $HAARFLOW_TOKEN_FILE");
+  work->add_flag("--tls", options->connection.tls, "TLS with the system's authorities");
+  work->add_option("--tls-ca", options->connection.ca_file, "TLS with the authorities of this PEM file");
+  work->add_option("--tls-cert", options->connection.certificate_file, "PEM certificate to show (mTLS)");
+  work->add_option("--tls-key", options->connection.key_file, "PEM key of that certificate");
+  return work;
+}
+#endif
+
 }  // namespace
 
 int Main(int argc, char** argv) {
@@ -257,15 +285,28 @@ int Main(int argc, char** argv) {
   evaluate->add_option("--store", args.store, "Model store")->required();
   evaluate->add_option("--samples", samples, "Fresh samples (default: as many as the card has)");
   evaluate->add_option("--threads", args.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+#ifdef HAARFLOW_WITH_SERVICE
+  WorkerOptions worker;
+  worker.threads = args.threads;
+  worker.stop = [] { return interrupted.load(); };
+  std::string token_file;
+  const auto* work = AddWork(&app, &worker, &token_file);
+#endif
   CLI11_PARSE(app, argc, argv);
   std::signal(SIGINT, OnSignal);
   std::signal(SIGTERM, OnSignal);
+#ifdef HAARFLOW_WITH_SERVICE
+  if (work->parsed()) {
+    auto token = TokenFor(token_file);
+    if (!token.ok()) return ExitCode(token.status());
+    worker.connection.token = *std::move(token);
+    return ExitCode(RunWorker(worker));
+  }
+#endif
   const absl::Status status = train->parsed()      ? Train(args)
                               : evaluate->parsed() ? Evaluate(reference, args.store, samples, args.threads)
                                                    : Check(check_file);
-  if (status.ok()) return 0;
-  absl::FPrintF(stderr, "haarflow-trainer: %s\n", std::string(status.message()));
-  return absl::IsCancelled(status) ? 130 : absl::IsInvalidArgument(status) ? 2 : 1;
+  return ExitCode(status);
 }
 
 }  // namespace haarflow

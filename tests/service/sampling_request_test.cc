@@ -31,7 +31,7 @@ TEST_F(SamplingTest, BadRequestsAreRefusedWithTheBoundNamed) {
          r->clear_model();
          *r->mutable_target() = MakeTarget({4, 4}, 1.5);
        },
-       absl::StatusCode::kFailedPrecondition, "haarflow tune"},
+       absl::StatusCode::kFailedPrecondition, "haarflow retune "},
       {[](auto* r) { r->add_observables("temperature"); }, absl::StatusCode::kInvalidArgument, "temperature"},
       {[](auto* r) { r->set_mode(static_cast<v1::SampleMode>(77)); }, absl::StatusCode::kInvalidArgument, "77"},
       {[](auto* r) { r->set_precision(static_cast<v1::FieldPrecision>(9)); }, absl::StatusCode::kInvalidArgument, "9"},

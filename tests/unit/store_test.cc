@@ -15,8 +15,10 @@
 #include <random>
 #include <thread>
 
+#include "absl/strings/str_replace.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
+#include "core/model/publish_lock.h"
 #include "core/model/spec.h"
 
 namespace haarflow {
@@ -254,6 +256,72 @@ TEST_F(StoreTest, ALockLeftByACrashIsNamedWithItsRemedy) {
   EXPECT_EQ(MustPublish(2).version, 2);
 }
 
+// A process of this host that is gone: its lock is taken over. One that lives, or may live elsewhere: never.
+TEST_F(StoreTest, ALockIsTakenOverOnlyFromAHolderThatIsCertainlyGone) {
+  MustPublish(1);
+  const std::string lock = Path("m/.lock");
+  std::string left;
+  for (const bool dead : {false, true}) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const auto held = PublishLock::Take(lock);
+      (void)!::write(ends[1], held.ok() ? "y" : "n", 1);
+      ::pause();
+    }
+    char taken = 0;
+    ASSERT_EQ(::read(ends[0], &taken, 1), 1);
+    ASSERT_EQ(taken, 'y');
+    left = Slurp(lock);
+    if (!dead) {
+      EXPECT_EQ(PublishLock::Take(lock).status().code(), absl::StatusCode::kUnavailable);
+      EXPECT_EQ(Slurp(lock), left);
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ::close(ends[0]);
+    ::close(ends[1]);
+    if (dead) {
+      EXPECT_TRUE(PublishLock::Take(lock).ok());
+    } else {
+      fs::remove(lock);
+    }
+  }
+  EXPECT_FALSE(fs::exists(lock));
+  // The same words from another boot, and without them.
+  for (const std::string& other :
+       {absl::StrReplaceAll(left, {{"-", "0"}}), left.substr(0, left.find('\n') + 1), std::string()}) {
+    Spill(lock, other);
+    EXPECT_EQ(PublishLock::Take(lock).status().code(), absl::StatusCode::kUnavailable) << other;
+    EXPECT_EQ(Slurp(lock), other);
+  }
+  // The holder's number belongs to another process now: this one, which began at another time.
+  const size_t second = left.find("process ");
+  const std::string scope = left.substr(left.find(' ', left.find(' ', second + 8) + 1));
+  Spill(lock, absl::StrCat("pid 1 on here\nprocess ", ::getpid(), " 1", scope));
+  EXPECT_TRUE(PublishLock::Take(lock).ok());
+  EXPECT_EQ(MustPublish(2).version, 2);
+}
+
+TEST_F(StoreTest, APublicationNamesItsJobAndItsAliasesInOneIndex) {
+  MustPublish(1);
+  Publication publication{.aliases = {"candidate"}, .job = "job-1", .attempt = 2, .fence = 7};
+  const auto manifest = store_->Publish(kSpec, Weights(2), Card(), publication);
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  const auto index = store_->ReadIndex("m");
+  EXPECT_EQ(index->generation, 2);
+  EXPECT_EQ(index->aliases.at("champion"), 1);
+  EXPECT_EQ(index->aliases.at("candidate"), 2);
+  const auto stored = store_->Load("m", 2);
+  EXPECT_EQ(stored->manifest.job, "job-1");
+  EXPECT_EQ(stored->manifest.attempt, 2);
+  EXPECT_EQ(stored->manifest.fence, 7);
+  publication.aliases = {"../x"};
+  EXPECT_EQ(store_->Publish(kSpec, Weights(3), Card(), publication).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(StoreTest, ADamagedIndexStopsPublicationAndIsNotReplaced) {
   MustPublish(1);
   Spill(Path("m/index.json"), "{}");
@@ -316,7 +384,6 @@ TEST_F(StoreTest, AKilledPublisherNeverLeavesAHalfModelThatIsBelieved) {
     ::usleep(static_cast<useconds_t>(random() % 15000));  // where it dies is meant to be arbitrary
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
-    fs::remove(Path("m/.lock"));  // the remedy that the error message gives
     const auto index = store_->ReadIndex("m");
     ASSERT_TRUE(index.ok()) << index.status();
     EXPECT_GE(index->generation, generation);
