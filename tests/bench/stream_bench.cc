@@ -56,7 +56,7 @@ void Report(benchmark::State& state) {
 }
 
 void ModelAlone(benchmark::State& state, const std::string& name) {
-  const auto served = *TheService().registry.ByName(name);
+  const auto served = TheService().registry.Current(name);
   constexpr uint64_t kBatch = 2000;
   std::vector<uint64_t> seed(kBatch, 1), index(kBatch);
   Proposals proposals;

@@ -323,7 +323,7 @@ TEST(LoopFlowWrittenOut, IndependentLoopsAreSumsOverTheLinksImages) {
 TEST(LoopFlowSpec, RefusesJoinedLoopsThatMeanNothing) {
   const auto refusal = [](int colours, const std::string& rules, const std::string& loops) {
     const v1::ModelSpec spec =
-        Parse(testing::LoopSpec(colours, "shape: [4, 4]", 2.0, 1, "classes { " + rules + " " + loops + " }"));
+        testing::Parse(testing::LoopSpec(colours, "shape: [4, 4]", 2.0, 1, "classes { " + rules + " " + loops + " }"));
     return std::string(CheckLoopFlow(spec.layers(0).loop_flow(), spec.target(), "flow").message());
   };
   const std::string two = "loops { steps: [1, 2, -1, -2] } loops { steps: [1, 2, -1, -2] }";

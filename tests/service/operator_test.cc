@@ -11,8 +11,11 @@ class OperatorTest : public LifeTest {
     arguments.insert(arguments.begin(), {"--server", address_});
     Process process(arguments, "haarflow");
     const int exit = process.Wait();
-    if (code != nullptr) *code = exit;
-    if (code == nullptr) EXPECT_EQ(exit, 0) << process.output();
+    if (code != nullptr) {
+      *code = exit;
+    } else {
+      EXPECT_EQ(exit, 0) << process.output();
+    }
     return process.output();
   }
 };
