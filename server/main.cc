@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <functional>
+#include <future>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -231,7 +232,10 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   PrintModels(registry);
   manager.Start();
   ASSIGN_OR_RETURN(const std::unique_ptr<JobService> jobs, OpenJobs(config, store, [&manager](const std::string&) {
-                     manager.Sync([](const absl::StatusOr<ModelManager::SyncResult>&) {});
+                     // Waits until it is served or refused, but not for ever.
+                     auto looked = std::make_shared<std::promise<void>>();
+                     manager.Sync([looked](const auto&) { looked->set_value(); });
+                     looked->get_future().wait_for(std::chrono::seconds(30));
                    }));
 
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,

@@ -106,6 +106,8 @@ absl::StatusOr<v1::UploadResponse> JobService::Publish(const v1::Lease& lease, c
   publication.ess = manifest.card.quality().ess();
   publication.ess_error = manifest.card.quality().ess_error();
   if (!publication.promoted) publication.error = published->verdict.reason;
+  // Who hears that the job has succeeded finds the model served.
+  if (options_.on_published != nullptr) options_.on_published(manifest.model, manifest.version, publication.promoted);
   RETURN_IF_ERROR(queue_->EndPublication(lease, publication).status());
   Failpoint("recorded");
   RemoveStates(job.id, "");
@@ -114,7 +116,6 @@ absl::StatusOr<v1::UploadResponse> JobService::Publish(const v1::Lease& lease, c
        {"model", manifest.model},
        {"version", absl::StrCat(manifest.version)},
        {"champion", publication.promoted ? "yes" : publication.error}});
-  if (options_.on_published != nullptr) options_.on_published(manifest.model, manifest.version, publication.promoted);
   response.set_digest(publication.digest);
   response.set_version(publication.version);
   response.set_promoted(publication.promoted);

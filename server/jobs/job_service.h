@@ -36,7 +36,7 @@ class JobService {
     std::chrono::milliseconds lease{30000};
     uint64_t max_state_bytes = uint64_t{1} << 30;
     uint64_t max_upload_bytes = uint64_t{2} << 30;  // in memory, of all uploads together
-    // After a version was published, on a thread of the service.
+    // After a version was published and before its job has succeeded, on a thread of the service.
     std::function<void(const std::string& model, uint64_t version, bool promoted)> on_published;
   };
   // Opens the job table and brings it and the store to one mind about publications that a crash cut short.

@@ -43,7 +43,7 @@ class RetunerTest : public ::testing::Test {
     for (const auto& [name, value] : parameters) {
       EXPECT_TRUE(SetTheoryParameter(name, value, task.spec.mutable_target()).ok());
     }
-    task.spec.mutable_training()->set_evaluation_samples(2048);
+    task.spec.mutable_training()->set_evaluation_samples(8192);
     task.budget_seconds = seconds;
     task.policy.requested_ess = ess;
     return task;

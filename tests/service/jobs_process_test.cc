@@ -13,7 +13,7 @@ TEST_F(JobsTest, AServerWithoutAJobTableSaysWhatIsMissing) {
   server_ = std::make_unique<ChildProcess>(
       "haarflow-server", std::vector<std::string>{"--store", store_.directory(), "--listen", "127.0.0.1:0", "--device",
                                                   "cpu:1", "--endpoint-file", store_.path("endpoint.json")});
-  ASSERT_TRUE(server_->WaitForOutput("serving"));
+  ASSERT_TRUE(server_->WaitForOutput("serving address="));
   address_ = nlohmann::json::parse(*ReadFile(store_.path("endpoint.json"), 4096))["address"].get<std::string>();
   const auto tuning = v1::TuningService::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   const auto [status, job] = Call<v1::Job>(tuning.get(), &v1::TuningService::Stub::Retune, Request("k", 2, 0.5));

@@ -32,7 +32,7 @@ class ServerProcessTest : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     auto process = std::make_unique<Process>(arguments);
     EXPECT_TRUE(process->WaitForOutput("listening on ")) << process->output();
-    EXPECT_TRUE(process->WaitForOutput("serving")) << process->output();
+    EXPECT_TRUE(process->WaitForOutput("serving address=")) << process->output();
     return process;
   }
   nlohmann::json Endpoint() const { return nlohmann::json::parse(*ReadFile(store_.path("endpoint.json"), 4096)); }
