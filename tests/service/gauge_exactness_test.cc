@@ -81,13 +81,12 @@ class GaugeExactness : public ::testing::Test {
 };
 
 TEST_F(GaugeExactness, PullsOverFortySeeds) {
-  std::vector<std::string> models = {"su2-l16-b2.2",      "su3-l16-b5",            "su3-4x4x4x4-b1",
-                                     "su3-l8-b2-leading", "su2-l16-b2.2-spectral", "su3-matrix-b9"};
+  std::vector<std::string> models = {"su2-l16-b2.2",          "su3-l16-b5",   "su3-4x4x4x4-b1", "su3-l8-b2-leading",
+                                     "su2-l16-b2.2-spectral", "su3-matrix-b9"};
   if (Length(0, 1) == 1) {
-    for (const char* more :
-         {"su2-l16-b1.8", "su2-l16-b2.7", "su3-l16-b4", "su3-l16-b6", "su3-4x4x4x4-b1-leading", "su2-matrix-b9",
-          "su2-l8-b2.2-spectral", "su2-l16-b1.8-spectral", "su2-l16-b2.7-spectral", "su3-l8-b5-spectral",
-          "su3-l16-b5-spectral"}) {
+    for (const char* more : {"su2-l16-b1.8", "su2-l16-b2.7", "su3-l16-b4", "su3-l16-b6", "su3-4x4x4x4-b2",
+                             "su3-4x4x4x4-b1-leading", "su2-matrix-b9", "su2-l8-b2.2-spectral", "su2-l16-b1.8-spectral",
+                             "su2-l16-b2.7-spectral", "su3-l8-b5-spectral", "su3-l16-b5-spectral"}) {
       models.emplace_back(more);
     }
   }
