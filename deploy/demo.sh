@@ -32,12 +32,12 @@ say "Server on $device"
 "$build/bin/haarflow-server" --store "$root/deploy/models" --listen 127.0.0.1:0 --endpoint-file "$work/endpoint.json" \
   --device "$device" 2>"$work/server.log" &
 server_pid=$!
-for _ in $(seq 200); do
+for _ in $(seq 600); do
   [ -e "$work/endpoint.json" ] && break
   kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; server_pid=; die "the server ended at once"; }
   sleep 0.1
 done
-[ -e "$work/endpoint.json" ] || { cat "$work/server.log" >&2; die "the server did not come up within 20 s"; }
+[ -e "$work/endpoint.json" ] || { cat "$work/server.log" >&2; die "the server did not come up within 60 s"; }
 HAARFLOW_SERVER=$("$deps/venv/bin/python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["address"])' "$work/endpoint.json")
 export HAARFLOW_SERVER
 

@@ -51,7 +51,7 @@ class ModelManager {
     CanaryOptions canary;
     // Of versions that are there when the server starts: they were checked before, and many models must not make a
     // start slow.
-    CanaryOptions start_canary{.samples = 64, .minimum = 16, .time = std::chrono::milliseconds(100)};
+    CanaryOptions start_canary{.samples = 16, .batch = 16, .minimum = 16, .time = std::chrono::milliseconds(100)};
     std::chrono::milliseconds first_retry{60000};
     std::chrono::milliseconds last_retry{3600000};
     RegistryObserver* observer = nullptr;
