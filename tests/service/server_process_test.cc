@@ -1,5 +1,7 @@
 // The haarflow-server binary: start, endpoint file, signals, restart. Waits on its output and its exit, never on a
 // clock alone.
+#include "tests/service/server_process.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -9,7 +11,6 @@
 #include "core/base/file.h"
 #include "core/exact/metropolis.h"
 #include "haarflow/v1/sampler.grpc.pb.h"
-#include "tests/service/server_process.h"
 #include "tests/service/stream_util.h"
 #include "tests/service/test_store.h"
 
