@@ -68,7 +68,7 @@ CLASSES_2D = [
 LONGER_2D = {"rectangle side": (RECTANGLE, "[0, 1, 3, 4]"), "rectangle end": (RECTANGLE, "[2, 5]"),
              "corner middle": (CORNER, "[0, 7]"), "strip middle": (STRIP, "[1, 5]"),
              "corner arm": (CORNER, "[1, 6]"), "corner inside": (CORNER, "[3, 4]")}
-CLASSES_2D_SUMS = CLASSES_2D + [
+CLASSES_2D += [
     ("joined staples", independent(plaquette(), plaquette(), joined=True), False),
     *[("joined " + name, independent(plaquette(), loop(steps, active=active), joined=True), False)
       for name, (steps, active) in list(LONGER_2D.items())[:4]],
@@ -76,9 +76,6 @@ CLASSES_2D_SUMS = CLASSES_2D + [
       for c in both("staples " + name, lambda conjugate: independent(plaquette(), loop(steps, None, conjugate, active)))],
     *both("staple cube", lambda conjugate: independent(plaquette(), plaquette(None, conjugate), plaquette())),
 ]
-
-# The bundled models that have been trained with them.
-WITH_SUMS = {(2, 1.8), (2, 2.2), (2, 2.7), (3, 5)}
 
 CHAIR = "[2, 1, -2, 3, -1, -3]"  # plaquettes of two planes without their common edge
 TWISTED_CHAIR = "[1, 2, -1, -2, 1, 3, -1, -3]"
@@ -184,8 +181,7 @@ def main():
     for colours, betas in ((2, (1.8, 2.2, 2.7)), (3, (4, 5, 6))):
         for beta in betas:
             name = f"su{colours}-l16-b{beta:g}"
-            table = CLASSES_2D_SUMS if (colours, beta) in WITH_SUMS else CLASSES_2D
-            text = spec(name, colours, [16, 16], beta, 8, table, curriculum(beta, 8, 2048))
+            text = spec(name, colours, [16, 16], beta, 8, CLASSES_2D, curriculum(beta, 8, 2048))
             (HERE / f"{name}.txtpb").write_text(text)
     four = [4, 4, 4, 4]
     specs = {
