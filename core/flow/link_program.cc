@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status.h"
+#include "core/flow/sum_tree.h"
 
 namespace haarflow {
 namespace {
@@ -17,66 +18,6 @@ namespace {
 constexpr size_t kMaxLoops = 16;
 constexpr size_t kMaxMonomials = 64;
 constexpr size_t kMaxTwins = 8;
-
-// Symbols of products: 2 x (input, or inputs + matrix) + (1 for the adjoint).
-using Word = std::vector<int32_t>;
-
-Word Adjoint(const Word& word) {
-  Word adjoint(word.rbegin(), word.rend());
-  for (int32_t& symbol : adjoint) symbol ^= 1;
-  return adjoint;
-}
-
-// One summand: coefficient x scalar x the product of a word.
-struct Summand {
-  Word word;
-  int32_t coefficient = -1;
-  const LoopTerm::Frozen* frozen = nullptr;
-};
-
-// A sum of words with common first and last symbols taken out: words, and symbols times sums.
-struct SumTree {
-  struct Branch {
-    int32_t symbol = 0;
-    bool on_left = true;
-    std::unique_ptr<SumTree> inner;
-  };
-  std::map<Word, std::vector<Summand>> leaves;
-  std::vector<Branch> branches;
-};
-
-// `is_known`: words whose products are there anyway.
-SumTree Factor(std::vector<Summand> summands, bool take_out, const std::set<Word>& is_known) {
-  SumTree tree;
-  while (take_out) {
-    std::map<std::pair<bool, int32_t>, int> count;  // by (not on the left, symbol)
-    for (const Summand& s : summands) {
-      if (s.word.size() < 2 || is_known.contains(s.word)) continue;
-      ++count[{false, s.word.front()}];
-      ++count[{true, s.word.back()}];
-    }
-    const auto best =
-        std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    if (best == count.end() || best->second < 2) break;
-    const auto [on_right, symbol] = best->first;
-    std::vector<Summand> inner, others;
-    for (Summand& s : summands) {
-      const bool shares =
-          s.word.size() >= 2 && !is_known.contains(s.word) && (on_right ? s.word.back() : s.word.front()) == symbol;
-      if (!shares) {
-        others.push_back(std::move(s));
-        continue;
-      }
-      s.word.erase(on_right ? s.word.end() - 1 : s.word.begin());
-      inner.push_back(std::move(s));
-    }
-    tree.branches.push_back(
-        {symbol, !on_right, std::make_unique<SumTree>(Factor(std::move(inner), take_out, is_known))});
-    summands = std::move(others);
-  }
-  for (Summand& s : summands) tree.leaves[s.word].push_back(s);
-  return tree;
-}
 
 class Compiler {
  public:
@@ -208,10 +149,10 @@ void Compiler::BuildTrees() {
   for (auto& [sum, loop] : loops_) {
     std::vector<Summand> summands;
     for (const Word& word : sum) summands.push_back({word, -1, nullptr});
-    loop.tree = Factor(std::move(summands), take_out_factors_, known);
+    loop.tree = TakeOutFactors(std::move(summands), take_out_factors_, known);
     NumberLeaves(loop.tree);
   }
-  linear_tree_ = Factor(linear_, take_out_factors_, known);
+  linear_tree_ = TakeOutFactors(linear_, take_out_factors_, known);
   NumberLeaves(linear_tree_);
   const auto number_frozen = [&](const LoopTerm::Frozen* frozen) {
     if (frozen != nullptr) NumberOf(Spell(frozen->loop));
@@ -380,7 +321,7 @@ void Compiler::AddPairs() {
     for (int32_t i = 0; i < monomial.loops; ++i) {
       for (int32_t l = 0; l < monomial.loops; ++l) {
         const int32_t j = monomial.loop[i] / 2, k = monomial.loop[l] / 2;
-        if (i == l || j > k || (j == k && i == l)) continue;
+        if (i == l || j > k) continue;
         // Where the first loop is conjugated: Re of the conjugate.
         const bool flip = monomial.loop[i] % 2 == 1, mixed = flip != (monomial.loop[l] % 2 == 1);
         hf_pair_term term{static_cast<int32_t>(m), -1, flip ? 1 : 0};
