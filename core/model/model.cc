@@ -118,6 +118,19 @@ absl::StatusOr<int32_t> TakeSteps(const TensorMap& weights) {
   return static_cast<int32_t>(stored[0]);
 }
 
+// The steps of a flow, `asked` or those in the weights, 0 where none are integrated; after counting the tensors.
+absl::StatusOr<int32_t> StepsOf(const ParameterLayout& layout, bool continuous, const TensorMap& weights,
+                                int32_t asked) {
+  int32_t steps = 0;
+  if (continuous) {
+    ASSIGN_OR_RETURN(const int32_t stored, TakeSteps(weights));
+    steps = asked == 0 ? stored : asked;
+  }
+  const size_t used = layout.blocks().size() + (continuous ? 1 : 0);
+  if (used == weights.size()) return steps;
+  return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", used));
+}
+
 }  // namespace
 
 Model::Model(v1::ModelSpec spec, Lattice lattice, const hf_kernels& kernels, int device)
@@ -155,15 +168,7 @@ absl::Status Model::LoadU1(const TensorMap& weights) {
 absl::Status Model::LoadLoops(const TensorMap& weights, int32_t steps) {
   ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec_, spec_.target()));
   ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
-  size_t used = plan.layout.blocks().size();
-  if (plan.is_continuous()) {
-    ++used;
-    ASSIGN_OR_RETURN(const int32_t stored, TakeSteps(weights));
-    steps_ = steps == 0 ? stored : steps;
-  }
-  if (used != weights.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", used));
-  }
+  ASSIGN_OR_RETURN(steps_, StepsOf(plan.layout, plan.is_continuous(), weights, steps));
   parameters_ = plan.layout.size();
   LoopFlowTables tables(plan, steps_);
   tables.Set(values_);
@@ -176,10 +181,7 @@ absl::Status Model::LoadLoops(const TensorMap& weights, int32_t steps) {
 absl::Status Model::LoadSpectral(const TensorMap& weights) {
   ASSIGN_OR_RETURN(const SpectralFlowPlan plan, PlanSpectralFlow(spec_));
   ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
-  if (weights.size() != plan.layout.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", plan.layout.blocks().size()));
-  }
+  RETURN_IF_ERROR(StepsOf(plan.layout, /*continuous=*/false, weights, 0).status());
   parameters_ = plan.layout.size();
   SpectralFlowTables tables(plan);
   tables.Set(values_);
@@ -192,15 +194,7 @@ absl::Status Model::LoadSpectral(const TensorMap& weights) {
 absl::Status Model::LoadScalar(const TensorMap& weights, int32_t steps) {
   ASSIGN_OR_RETURN(ScalarFlowPlan plan, PlanScalarFlow(spec_));
   ASSIGN_OR_RETURN(values_, TakeParameters(plan.layout, weights));
-  size_t used = plan.layout.blocks().size();
-  if (plan.has_continuous_layer()) {
-    ++used;
-    ASSIGN_OR_RETURN(const int32_t stored, TakeSteps(weights));
-    steps_ = steps == 0 ? stored : steps;
-  }
-  if (used != weights.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("there are ", weights.size(), " tensors, the spec uses ", used));
-  }
+  ASSIGN_OR_RETURN(steps_, StepsOf(plan.layout, plan.has_continuous_layer(), weights, steps));
   parameters_ = plan.layout.size();
   scalar_plan_ = std::make_unique<const ScalarFlowPlan>(std::move(plan));
   ASSIGN_OR_RETURN(flow_, MakeScalarFlow(spec_.target()));

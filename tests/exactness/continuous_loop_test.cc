@@ -16,14 +16,17 @@ namespace haarflow {
 namespace {
 
 using kernel::kMatrixLanes;
+using testing::Conjugated;
 using testing::Dagger;
 using testing::Distance;
 using testing::Fields;
 using testing::Flow;
 using testing::FullLogDeterminant;
+using testing::GaugeTransformed;
 using testing::Matrix;
 using testing::SetFields;
 using testing::Times;
+using testing::Translated;
 using Lanes = std::array<double, kMatrixLanes>;
 
 struct Case {
@@ -98,38 +101,16 @@ TEST_P(ContinuousLoop, KnowsGaugeTransformationsTranslationsAndConjugation) {
   const int n = flow->n_;
   std::vector<Matrix> field = Fields(*flow, 0), gauge;
   for (int64_t x = 0; x < lattice.volume(); ++x) gauge.push_back(flow->Get(x, 7));  // Haar matrices
-  const auto transform = [&](const std::vector<Matrix>& u) {
-    std::vector<Matrix> v;
-    for (int mu = 0; mu < lattice.dims(); ++mu) {
-      for (int64_t x = 0; x < lattice.volume(); ++x) {
-        v.push_back(Times(Times(gauge[x], u[lattice.Link(mu, x)], n), Dagger(gauge[lattice.Shift(x, mu, 1)], n), n));
-      }
-    }
-    return v;
-  };
-  const auto conjugate = [&](std::vector<Matrix> u) {
-    for (Matrix& m : u) {
-      for (auto& e : m) e = std::conj(e);
-    }
-    return u;
-  };
-  const auto translate = [&](const std::vector<Matrix>& u) {
-    std::vector<Matrix> v(u.size());
-    for (int mu = 0; mu < lattice.dims(); ++mu) {
-      for (int64_t x = 0; x < lattice.volume(); ++x) {
-        v[lattice.Link(mu, x)] = u[lattice.Link(mu, lattice.Shift(x, 1, 1))];
-      }
-    }
-    return v;
-  };
+  const auto transform = [&](const std::vector<Matrix>& u) { return GaugeTransformed(lattice, gauge, u, n); };
+  const auto translate = [&](const std::vector<Matrix>& u) { return Translated(lattice, u, 1); };
   SetFields(flow.get(), 1, transform(field));
-  SetFields(flow.get(), 2, conjugate(field));
+  SetFields(flow.get(), 2, Conjugated(field));
   SetFields(flow.get(), 3, translate(field));
   const Lanes log_det = flow->Map();
   const std::vector<Matrix> image = Fields(*flow, 0);
   EXPECT_GT(Distance(image, field), 0.03);
   EXPECT_LT(Distance(Fields(*flow, 1), transform(image)), 1e-12);
-  EXPECT_LT(Distance(Fields(*flow, 2), conjugate(image)), 1e-12);
+  EXPECT_LT(Distance(Fields(*flow, 2), Conjugated(image)), 1e-12);
   EXPECT_LT(Distance(Fields(*flow, 3), translate(image)), 1e-12);
   for (int lane = 1; lane < 4; ++lane) EXPECT_NEAR(log_det[lane], log_det[0], 1e-11);
 }

@@ -16,6 +16,7 @@
 #include "core/kernel/cpu/loop_isa.h"
 #include "core/kernel/tiles.h"
 #include "google/protobuf/text_format.h"
+#include "tests/reference/determinant.h"
 
 namespace haarflow::testing {
 
@@ -79,22 +80,31 @@ inline Matrix Exp(const Matrix& x, int n) {
   return sum;
 }
 
-inline double LogDeterminant(std::vector<std::vector<double>> m) {
-  double log = 0;
-  for (size_t k = 0; k < m.size(); ++k) {
-    size_t pivot = k;
-    for (size_t i = k; i < m.size(); ++i) {
-      if (std::abs(m[i][k]) > std::abs(m[pivot][k])) pivot = i;
-    }
-    std::swap(m[k], m[pivot]);
-    log += std::log(std::abs(m[k][k]));
-    for (size_t i = k + 1; i < m.size(); ++i) {
-      const double factor = m[i][k] / m[k][k];
-      if (factor == 0) continue;
-      for (size_t j = k; j < m.size(); ++j) m[i][j] -= factor * m[k][j];
+// A gauge transformation of a field, the complex conjugate, and a translation in direction 1.
+inline std::vector<Matrix> GaugeTransformed(const Lattice& lattice, const std::vector<Matrix>& gauge,
+                                            const std::vector<Matrix>& u, int n) {
+  std::vector<Matrix> v;
+  for (int mu = 0; mu < lattice.dims(); ++mu) {
+    for (int64_t x = 0; x < lattice.volume(); ++x) {
+      v.push_back(Times(Times(gauge[x], u[lattice.Link(mu, x)], n), Dagger(gauge[lattice.Shift(x, mu, 1)], n), n));
     }
   }
-  return log;
+  return v;
+}
+inline std::vector<Matrix> Conjugated(std::vector<Matrix> u) {
+  for (Matrix& m : u) {
+    for (auto& e : m) e = std::conj(e);
+  }
+  return u;
+}
+inline std::vector<Matrix> Translated(const Lattice& lattice, const std::vector<Matrix>& u, int64_t steps) {
+  std::vector<Matrix> v(u.size());
+  for (int mu = 0; mu < lattice.dims(); ++mu) {
+    for (int64_t x = 0; x < lattice.volume(); ++x) {
+      v[lattice.Link(mu, x)] = u[lattice.Link(mu, lattice.Shift(x, 1, steps))];
+    }
+  }
+  return v;
 }
 
 // A flow with random coefficients, and room to work on 8 configurations.

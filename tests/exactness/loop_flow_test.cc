@@ -20,17 +20,20 @@ namespace haarflow {
 namespace {
 
 using kernel::kMatrixLanes;
+using testing::Conjugated;
 using testing::Dagger;
 using testing::Distance;
 using testing::Exp;
 using testing::Fields;
 using testing::Flow;
 using testing::FullLogDeterminant;
+using testing::GaugeTransformed;
 using testing::Generators;
 using testing::LogDeterminant;
 using testing::Matrix;
 using testing::SetFields;
 using testing::Times;
+using testing::Translated;
 using Complex = std::complex<double>;
 
 struct Case {
@@ -83,38 +86,18 @@ TEST_P(LoopFlowTest, IsGaugeCovariantAndKnowsConjugation) {
   const int n = flow.n_;
   std::vector<Matrix> field = Fields(flow, 0), gauge;
   for (int64_t x = 0; x < lattice.volume(); ++x) gauge.push_back(flow.Get(x, 7));  // Haar matrices
-  const auto transform = [&](const std::vector<Matrix>& u) {
-    std::vector<Matrix> v;
-    for (int mu = 0; mu < lattice.dims(); ++mu) {
-      for (int64_t x = 0; x < lattice.volume(); ++x) {
-        v.push_back(Times(Times(gauge[x], u[lattice.Link(mu, x)], n), Dagger(gauge[lattice.Shift(x, mu, 1)], n), n));
-      }
-    }
-    return v;
-  };
-  const auto conjugate = [&](std::vector<Matrix> u) {
-    for (Matrix& m : u) {
-      for (auto& e : m) e = std::conj(e);
-    }
-    return u;
-  };
+  const auto transform = [&](const std::vector<Matrix>& u) { return GaugeTransformed(lattice, gauge, u, n); };
   // A translation by the masks' period.
   const auto translate = [&](const std::vector<Matrix>& u) {
-    std::vector<Matrix> v(u.size());
-    for (int mu = 0; mu < lattice.dims(); ++mu) {
-      for (int64_t x = 0; x < lattice.volume(); ++x) {
-        v[lattice.Link(mu, x)] = u[lattice.Link(mu, lattice.Shift(x, 1, 2 * (lattice.dims() > 2 ? 1 : 2)))];
-      }
-    }
-    return v;
+    return Translated(lattice, u, 2 * (lattice.dims() > 2 ? 1 : 2));
   };
   SetFields(&flow, 1, transform(field));
-  SetFields(&flow, 2, conjugate(field));
+  SetFields(&flow, 2, Conjugated(field));
   SetFields(&flow, 3, translate(field));
   const auto log_det = flow.Map();
   const std::vector<Matrix> image = Fields(flow, 0);
   EXPECT_LT(Distance(Fields(flow, 1), transform(image)), 1e-12);
-  EXPECT_LT(Distance(Fields(flow, 2), conjugate(image)), 1e-12);
+  EXPECT_LT(Distance(Fields(flow, 2), Conjugated(image)), 1e-12);
   EXPECT_LT(Distance(Fields(flow, 3), translate(image)), 1e-12);
   for (int lane = 1; lane < 4; ++lane) EXPECT_NEAR(log_det[lane], log_det[0], 1e-11);
 }

@@ -10,6 +10,7 @@
 
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
+#include "tests/reference/determinant.h"
 #include "tests/reference/spectral_specs.h"
 
 namespace haarflow {
@@ -27,23 +28,7 @@ using testing::SpectralSpec;
 using testing::Wilson;
 
 using testing::kSquare;
-
-double LogDeterminant(std::vector<std::vector<double>> m) {
-  double log = 0;
-  for (size_t k = 0; k < m.size(); ++k) {
-    size_t pivot = k;
-    for (size_t i = k; i < m.size(); ++i) {
-      if (std::abs(m[i][k]) > std::abs(m[pivot][k])) pivot = i;
-    }
-    std::swap(m[k], m[pivot]);
-    log += std::log(std::abs(m[k][k]));
-    for (size_t i = k + 1; i < m.size(); ++i) {
-      const double factor = m[i][k] / m[k][k];
-      for (size_t j = k; factor != 0 && j < m.size(); ++j) m[i][j] -= factor * m[k][j];
-    }
-  }
-  return log;
-}
+using testing::LogDeterminant;
 
 // log |det| of the map at `field` in the links' algebra coordinates, exp(w T) U, by fourth-order differences.
 template <int N>
