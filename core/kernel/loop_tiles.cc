@@ -81,13 +81,13 @@ class LoopTiledFlow final : public TiledFlow {
         owner_.kernels_.map_tile(owner_.flow_, work_, log_q + half, smallest);
         for (int i = 0; i < kMatrixLanes; ++i) log_q[half + i] = -log_q[half + i];
         owner_.kernels_.action_tile(owner_.flow_, couplings, work_.links, work_.product, action + half);
-        ToField(half);
+        HalfToField(owner_.flow_.colours, owner_.flow_.links, work_.links, half / kMatrixLanes, field_.get());
       }
     }
 
     void Density(const double* couplings, double* log_q, double* action) override {
       for (int half = 0; half < kTile; half += kMatrixLanes) {
-        FromField(half);
+        HalfFromField(owner_.flow_.colours, owner_.flow_.links, field_.get(), half / kMatrixLanes, work_.links);
         owner_.kernels_.action_tile(owner_.flow_, couplings, work_.links, work_.product, action + half);
         owner_.kernels_.inverse_tile(owner_.flow_, work_, log_q + half);
         for (int i = 0; i < kMatrixLanes; ++i) log_q[half + i] = -log_q[half + i];
@@ -95,34 +95,6 @@ class LoopTiledFlow final : public TiledFlow {
     }
 
    private:
-    // SU(2) matrices w_0 + i w.sigma: rows [w_0 + i w_3, w_2 + i w_1], [-w_2 + i w_1, w_0 - i w_3].
-    void ToField(int half) {
-      static constexpr int kRow[8] = {0, 3, 2, 1, 2, 1, 0, 3};
-      static constexpr double kSign[8] = {1, 1, 1, 1, -1, 1, 1, -1};
-      const int64_t numbers = owner_.numbers(), size = 2 * owner_.flow_.colours * owner_.flow_.colours;
-      for (int64_t link = 0; link < owner_.flow_.links; ++link) {
-        for (int64_t r = 0; r < size; ++r) {
-          const int64_t from = numbers == 4 ? kRow[r] : r;
-          const double sign = numbers == 4 ? kSign[r] : 1;
-          for (int i = 0; i < kMatrixLanes; ++i) {
-            field_[(link * size + r) * kTile + half + i] = sign * links_[(link * numbers + from) * kMatrixLanes + i];
-          }
-        }
-      }
-    }
-    void FromField(int half) {
-      static constexpr int kRow[4] = {0, 3, 2, 1};  // of the field, for w_0 .. w_3
-      const int64_t numbers = owner_.numbers(), size = 2 * owner_.flow_.colours * owner_.flow_.colours;
-      for (int64_t link = 0; link < owner_.flow_.links; ++link) {
-        for (int64_t r = 0; r < numbers; ++r) {
-          const int64_t from = numbers == 4 ? kRow[r] : r;
-          for (int i = 0; i < kMatrixLanes; ++i) {
-            links_[(link * numbers + r) * kMatrixLanes + i] = field_[(link * size + from) * kTile + half + i];
-          }
-        }
-      }
-    }
-
     const LoopTiledFlow& owner_;
     Buffer<double> field_, links_, matrices_, scalars_, product_, stages_;
     LoopWorkspace work_;

@@ -88,22 +88,7 @@ std::string SpectralStore::CopyLayer(hf_spectral_coupling* layer) {
 namespace {
 
 void ToField(int32_t colours, int32_t links, const double* const* halves, double* field) {
-  // SU(2) matrices w_0 + i w.sigma: rows [w_0 + i w_3, w_2 + i w_1], [-w_2 + i w_1, w_0 - i w_3].
-  static constexpr int kRow[8] = {0, 3, 2, 1, 2, 1, 0, 3};
-  static constexpr double kSign[8] = {1, 1, 1, 1, -1, 1, 1, -1};
-  const int64_t numbers = colours == 2 ? 4 : 18, size = int64_t{2} * colours * colours;
-  for (int half = 0; half < kSpectralHalves; ++half) {
-    for (int64_t link = 0; link < links; ++link) {
-      for (int64_t r = 0; r < size; ++r) {
-        const int64_t from = colours == 2 ? kRow[r] : r;
-        const double sign = colours == 2 ? kSign[r] : 1;
-        for (int i = 0; i < kMatrixLanes; ++i) {
-          field[(link * size + r) * kTile + half * kMatrixLanes + i] =
-              sign * halves[half][(link * numbers + from) * kMatrixLanes + i];
-        }
-      }
-    }
-  }
+  for (int half = 0; half < kSpectralHalves; ++half) HalfToField(colours, links, halves[half], half, field);
 }
 
 class SpectralTiledFlow final : public TiledFlow {
@@ -145,7 +130,9 @@ class SpectralTiledFlow final : public TiledFlow {
     }
 
     void Density(const double* couplings, double* log_q, double* action) override {
-      FromField();
+      for (int half = 0; half < kSpectralHalves; ++half) {
+        HalfFromField(owner_.store_.flow().colours, owner_.store_.flow().links, field_.get(), half, work_.links[half]);
+      }
       Action(couplings, action);
       for (int i = 0; i < kTile; ++i) log_q[i] = 0;
       owner_.kernels_.map_tile(owner_.store_.flow(), work_, true, log_q);
@@ -161,23 +148,6 @@ class SpectralTiledFlow final : public TiledFlow {
                                   action + half * kMatrixLanes);
       }
     }
-    void FromField() {
-      static constexpr int kRow[4] = {0, 3, 2, 1};  // of the field, for w_0 .. w_3
-      const int32_t colours = owner_.store_.flow().colours;
-      const int64_t numbers = colours == 2 ? 4 : 18, size = int64_t{2} * colours * colours;
-      for (int half = 0; half < kSpectralHalves; ++half) {
-        for (int64_t link = 0; link < owner_.store_.flow().links; ++link) {
-          for (int64_t r = 0; r < numbers; ++r) {
-            const int64_t from = colours == 2 ? kRow[r] : r;
-            for (int i = 0; i < kMatrixLanes; ++i) {
-              work_.links[half][(link * numbers + r) * kMatrixLanes + i] =
-                  field_[(link * size + from) * kTile + half * kMatrixLanes + i];
-            }
-          }
-        }
-      }
-    }
-
     const SpectralTiledFlow& owner_;
     Buffer<double> field_, links_[kSpectralHalves], scratch_, features_, stage_[2];
     SpectralWorkspace work_;

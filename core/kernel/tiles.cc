@@ -2,7 +2,40 @@
 
 #include <algorithm>
 
+#include "core/kernel/cpu/loop_isa.h"
+
 namespace haarflow::kernel {
+
+void HalfToField(int32_t colours, int32_t links, const double* matrices, int half, double* field) {
+  // SU(2) matrices w_0 + i w.sigma: rows [w_0 + i w_3, w_2 + i w_1], [-w_2 + i w_1, w_0 - i w_3].
+  static constexpr int kRow[8] = {0, 3, 2, 1, 2, 1, 0, 3};
+  static constexpr double kSign[8] = {1, 1, 1, 1, -1, 1, 1, -1};
+  const int64_t numbers = colours == 2 ? 4 : 18, size = int64_t{2} * colours * colours;
+  for (int64_t link = 0; link < links; ++link) {
+    for (int64_t r = 0; r < size; ++r) {
+      const int64_t from = colours == 2 ? kRow[r] : r;
+      const double sign = colours == 2 ? kSign[r] : 1;
+      for (int i = 0; i < kMatrixLanes; ++i) {
+        field[(link * size + r) * kTile + half * kMatrixLanes + i] =
+            sign * matrices[(link * numbers + from) * kMatrixLanes + i];
+      }
+    }
+  }
+}
+
+void HalfFromField(int32_t colours, int32_t links, const double* field, int half, double* matrices) {
+  static constexpr int kRow[4] = {0, 3, 2, 1};  // of the field, for w_0 .. w_3
+  const int64_t numbers = colours == 2 ? 4 : 18, size = int64_t{2} * colours * colours;
+  for (int64_t link = 0; link < links; ++link) {
+    for (int64_t r = 0; r < numbers; ++r) {
+      const int64_t from = colours == 2 ? kRow[r] : r;
+      for (int i = 0; i < kMatrixLanes; ++i) {
+        matrices[(link * numbers + r) * kMatrixLanes + i] =
+            field[(link * size + from) * kTile + half * kMatrixLanes + i];
+      }
+    }
+  }
+}
 
 std::string NetworkStore::CopyStage(hf_stage* stage, int64_t input_rows, int64_t scalar, ArrayStore* arrays) {
   if (stage->sites < 0 || stage->out_channels < 1 || stage->rows_per_tap < 1 || stage->weight_blocks < 0) {
@@ -18,7 +51,7 @@ std::string NetworkStore::CopyStage(hf_stage* stage, int64_t input_rows, int64_t
   stage->tap_weight = arrays->Keep(stage->tap_weight, taps);
   for (int64_t t = 0; t < taps; ++t) {
     const bool input_ok =
-        stage->tap_input[t] >= 0 && (stage->tap_input[t] + 1) * int64_t{stage->rows_per_tap} <= input_rows;
+        stage->tap_input[t] >= 0 && (int64_t{stage->tap_input[t]} + 1) * stage->rows_per_tap <= input_rows;
     if (!input_ok) return "a tap reads outside its input";
     if (stage->tap_weight[t] < 0 || stage->tap_weight[t] >= stage->weight_blocks) return "a tap has no weights";
   }

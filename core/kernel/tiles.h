@@ -29,6 +29,11 @@ Buffer<T> Allocate(int64_t n) {
   return Buffer<T>(static_cast<T*>(p));
 }
 
+// Between a field [links][N][N][2][kTile] and a half of its configurations as rows of matrices
+// (core/kernel/cpu/sun.inc).
+void HalfToField(int32_t colours, int32_t links, const double* matrices, int half, double* field);
+void HalfFromField(int32_t colours, int32_t links, const double* field, int half, double* matrices);
+
 // Owns copies of arrays.
 class ArrayStore {
  public:

@@ -80,7 +80,7 @@ std::string OddReason(const std::vector<double>& log_weight, const std::vector<d
 // What fields of the target say; returns a reason not to rely on the model, or an empty string.
 absl::StatusOr<std::string> JudgeFromTarget(const Model& model, uint64_t samples, uint64_t seed, int threads,
                                             v1::ModelCard* card) {
-  // The inverse of a loop flow is an iteration.
+  // Inverses of SU(N) flows cost several draws.
   const uint64_t most = model.spec().target().has_phi4() ? 8192 : 1024;
   const int64_t wanted = static_cast<int64_t>(std::min<uint64_t>(samples, most));
   ASSIGN_OR_RETURN(const TargetSamples fields, DrawTargetSamples(model.target(), wanted, seed + 1, threads));

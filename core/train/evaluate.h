@@ -24,10 +24,10 @@ struct MeasuredEss {
 MeasuredEss QualityOf(const std::vector<double>& log_weight);
 
 // The card of a model: ESS with a jackknife error, log Z, acceptance of a Metropolis chain, on `samples` fresh
-// proposals of the served map. For scalars also forward ESS and log Z from fields of the target by the cluster sampler,
-// and unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0. Conditional
-// models: quality at points over their intervals. Integrated flows: the change of log w when the served steps are
-// doubled.
+// proposals of the served map. Also forward ESS and log Z from fields of the target where a chain or perfect sampler
+// draws them, and unreliable_reason where the two sides disagree, or where the mean of an odd observable is not 0.
+// Conditional models: quality at points over their intervals. Integrated flows: the change of log w when the served
+// steps are doubled.
 absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
                                             uint64_t seed, int threads);
 

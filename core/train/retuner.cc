@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
+#include "core/flow/spectral_plan.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "core/model/spec.h"
@@ -79,7 +80,8 @@ v1::TrainingPhase CyclePhase(const v1::ModelSpec& spec, const RetuneAction& acti
   const auto& plan = spec.training().phases();
   v1::TrainingPhase phase = plan.empty() ? v1::TrainingPhase() : *plan.rbegin();
   const int cycle = std::min(action.cycle, 5);
-  if (spec.target().has_sun_wilson()) {
+  if (spec.target().has_sun_wilson() && !IsSpectral(spec)) {
+    phase.clear_trivialising_regression();
     v1::GaussNewton& step = *phase.mutable_gauss_newton();
     if (step.shape().empty()) {
       for (const uint32_t extent : spec.target().lattice().shape()) step.add_shape(std::min(extent, 4u));
@@ -186,7 +188,7 @@ absl::StatusOr<TensorMap> Retuner::Taken(double path) const {
   const v1::ModelSpec spec = StageSpec(path);
   ASSIGN_OR_RETURN(const auto flow, MakeTrainableFlow(spec));
   ASSIGN_OR_RETURN(const std::vector<double> parameters, flow->StartFrom(Current()));
-  return flow->Weights(parameters, static_cast<int32_t>(CyclePhase(task_.spec, {}).integration_steps()));
+  return flow->Weights(parameters, IntegrationSteps(CyclePhase(task_.spec, {})));
 }
 
 absl::StatusOr<MeasuredEss> Retuner::Measure(double path, const TensorMap& weights) {

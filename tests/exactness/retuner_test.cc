@@ -166,6 +166,37 @@ TEST_F(RetunerTest, WhatCannotBeHadIsReportedWithTheBestReached) {
   EXPECT_GT(result->card.quality().ess(), 0.05);
 }
 
+// What a cycle trains with is a plan that specs may have, for every bundled model that can be trained.
+TEST_F(RetunerTest, EveryModelsCycleIsAValidPlan) {
+  const ModelStore store = ModelStore::Open(HAARFLOW_MODELS).value();
+  int trained = 0;
+  const std::vector<std::string> names = store.ListModels().value();
+  for (const std::string& name : names) {
+    v1::ModelSpec spec = store.LoadChampion(name).value().spec;
+    if (spec.prior().has_perfect()) continue;
+    RetuneAction action;
+    for (action.cycle = 0; action.cycle < 3; ++action.cycle) {
+      const v1::TrainingPhase phase = CyclePhase(spec, action);
+      v1::ModelSpec cycle = spec;
+      cycle.mutable_training()->clear_phases();
+      *cycle.mutable_training()->add_phases() = phase;
+      EXPECT_TRUE(ValidateSpec(cycle).ok()) << name << ": " << ValidateSpec(cycle);
+    }
+    ++trained;
+  }
+  EXPECT_GT(trained, 20);
+}
+
+// Flows whose specs have no phases, and flows of networks on SU(N) links, are taken along too.
+TEST_F(RetunerTest, UntrainedContinuousAndSpectralFlowsAreTakenAlong) {
+  for (const auto& [model, beta, ess] :
+       {std::tuple{"su3-l8-b2-leading", 2.1, 0.7}, std::tuple{"su2-l8-b2.2-spectral", 2.21, 0.9}}) {
+    const auto result = Retuner::Create(Task(model, {{"beta", beta}}, ess, 120), Options(), "").value()->Run();
+    ASSERT_TRUE(result.ok()) << model << ": " << result.status();
+    EXPECT_TRUE(result->reached) << model << ": " << result->reason;
+  }
+}
+
 // Two cores, the bundled models, by request: HAARFLOW_LONG.
 TEST_F(RetunerTest, BundledModelsReachNeighbouringCouplings) {
   if (haarflow::testing::Length(true, false)) GTEST_SKIP() << "in the long tier";
