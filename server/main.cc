@@ -98,6 +98,11 @@ class ModelEvents final : public RegistryObserver {
     server_ = server;
   }
 
+  void DeviceFailed() {
+    MutexLock lock(&mutex_);
+    if (server_ != nullptr) server_->SetUnhealthy();
+  }
+
   void OnModelEvent(const ModelEvent& event) override {
     static constexpr struct {
       const char* line;
@@ -211,7 +216,6 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   ModelRegistry registry;
   ModelEvents events(&registry, metrics.get());
   std::atomic<bool> device_failed{false};
-  std::atomic<Server*> running{nullptr};
   Scheduler::Options scheduling;
   scheduling.device_name = device.ToString();
   scheduling.threads = cpu ? device.number : 1;
@@ -221,7 +225,7 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
     Log(LogLevel::kError, "the device failed: draining",
         {{"device", device.ToString()}, {"error", std::string(status.message())}});
     metrics->SetDeviceHealthy(false);
-    if (Server* server = running.load()) server->SetUnhealthy();
+    events.DeviceFailed();
     device_failed = true;
     kill(getpid(), SIGTERM);  // an orchestrator restarts what exits with an error
   };
@@ -241,14 +245,12 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(ServerOptions(config, info, authenticator.get(), jobs.get()), &registry, &scheduler,
                                  metrics.get(), &manager));
-  running = server.get();
   events.SetServer(server.get());
   server->UpdateHealth();
   const absl::Status endpoint = WriteEndpoint(config, *server, *metrics);
   if (endpoint.ok()) ServeUntilSignal(*server, *metrics, registry, scheduler, info);
   const bool stopped =
       server->Shutdown(Milliseconds(config.drain_seconds), Milliseconds(endpoint.ok() ? config.grace_seconds : 0));
-  running = nullptr;
   events.SetServer(nullptr);
   const int code = device_failed ? kExitDevice : 0;
   if (!stopped) {

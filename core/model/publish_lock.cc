@@ -102,7 +102,7 @@ absl::Status CreateWhole(const std::string& path, const std::string& mine, const
   const int error = ::link(mine.c_str(), path.c_str()) == 0 ? 0 : errno;
   ::unlink(mine.c_str());
   if (error == 0) return absl::OkStatus();
-  if (error != EPERM && error != EOPNOTSUPP && error != EMLINK) {
+  if (error != EPERM && error != EOPNOTSUPP && error != ENOSYS && error != EMLINK) {
     return ErrnoStatus(error, absl::StrCat("creating ", path));
   }
   return Write(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), text, path);

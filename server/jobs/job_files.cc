@@ -110,7 +110,6 @@ absl::StatusOr<v1::UploadResponse> JobService::Publish(const v1::Lease& lease, c
   if (options_.on_published != nullptr) options_.on_published(manifest.model, manifest.version, publication.promoted);
   RETURN_IF_ERROR(queue_->EndPublication(lease, publication).status());
   Failpoint("recorded");
-  RemoveStates(job.id, "");
   Log(LogLevel::kInfo, "version published",
       {{"job", job.id},
        {"model", manifest.model},

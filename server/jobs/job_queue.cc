@@ -10,6 +10,14 @@ namespace haarflow {
 namespace {
 constexpr uint32_t kDefaultPage = 100, kMostPage = 1000;
 constexpr size_t kMaxErrorBytes = 2000;
+constexpr size_t kMaxProgressBytes = 16384;
+// At most kMaxErrorBytes, whole UTF-8 characters.
+std::string Shortened(const std::string& text) {
+  size_t end = std::min(text.size(), kMaxErrorBytes);
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<JobQueue>> JobQueue::Open(const Options& options) {
@@ -21,8 +29,8 @@ absl::StatusOr<std::unique_ptr<JobQueue>> JobQueue::Open(const Options& options)
   return queue;
 }
 
-void JobQueue::Tell(const std::string& id) const {
-  if (listener_ != nullptr) listener_(id);
+void JobQueue::Tell(const std::string& id, v1::JobState state) const {
+  if (listener_ != nullptr) listener_(id, IsTerminal(state));
 }
 
 void JobQueue::Forget(const std::string& id) {
@@ -50,7 +58,7 @@ absl::StatusOr<v1::Job> JobQueue::Submit(const JobRecord& job) {
     Failpoint("submitted");
     shown = Shown(stored);
   }
-  Tell(shown.job_id());
+  Tell(shown.job_id(), shown.state());
   return shown;
 }
 
@@ -99,7 +107,7 @@ absl::StatusOr<v1::Job> JobQueue::Cancel(const std::string& id) {
     shown = Shown(record);
     Forget(id);
   }
-  Tell(id);
+  Tell(id, shown.state());
   return shown;
 }
 
@@ -112,7 +120,7 @@ absl::StatusOr<std::optional<JobRecord>> JobQueue::Lease(const std::string& work
     leases_[job->id] = {job->fence, Now() + options_.lease};
     Failpoint("leased");
   }
-  Tell(job->id);
+  Tell(job->id, job->state);
   return job;
 }
 
@@ -129,7 +137,7 @@ absl::StatusOr<JobRecord> JobQueue::Apply(const v1::Lease& lease, JobEvent event
       Forget(job->id);
     }
   }
-  Tell(job->id);
+  Tell(job->id, job->state);
   return job;
 }
 
@@ -139,6 +147,10 @@ absl::StatusOr<JobRecord> JobQueue::Check(const v1::Lease& lease) {
 
 absl::StatusOr<bool> JobQueue::Heartbeat(const v1::HeartbeatRequest& request) {
   const v1::Lease& lease = request.lease();
+  if (request.progress().ByteSizeLong() > kMaxProgressBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("progress has ", request.progress().ByteSizeLong(), " bytes; at most ", kMaxProgressBytes));
+  }
   {
     MutexLock lock(&mutex_);
     ASSIGN_OR_RETURN(const JobRecord job, table_->Get(lease.job_id()));
@@ -147,7 +159,7 @@ absl::StatusOr<bool> JobQueue::Heartbeat(const v1::HeartbeatRequest& request) {
     if (IsHeld(job.state) && job.fence == lease.fence()) progress_[job.id] = request.progress();
   }
   if (!request.failure().empty()) {
-    const std::string error = request.failure().substr(0, kMaxErrorBytes);
+    const std::string error = Shortened(request.failure());
     RETURN_IF_ERROR(Apply(lease, JobEvent::kFail, error, [&](JobRecord* job) {
                       job->error = error;
                       job->progress = request.progress();
@@ -186,7 +198,7 @@ absl::StatusOr<JobRecord> JobQueue::BeginPublication(const v1::Lease& lease) {
 }
 
 absl::Status JobQueue::AbandonPublication(const v1::Lease& lease, const std::string& why) {
-  return Apply(lease, JobEvent::kAbandon, why.substr(0, kMaxErrorBytes), nullptr).status();
+  return Apply(lease, JobEvent::kAbandon, Shortened(why), nullptr).status();
 }
 
 absl::StatusOr<JobRecord> JobQueue::EndPublication(const v1::Lease& lease, const Publication& publication) {
@@ -198,7 +210,7 @@ absl::StatusOr<JobRecord> JobQueue::EndPublication(const v1::Lease& lease, const
     job->promoted = publication.promoted;
     job->ess = publication.ess;
     job->ess_error = publication.ess_error;
-    job->error = publication.error.substr(0, kMaxErrorBytes);
+    job->error = Shortened(publication.error);
     job->state_digest.clear();
     if (progress.ByteSizeLong() > 0) job->progress = progress;
   });
@@ -232,7 +244,7 @@ absl::StatusOr<int> JobQueue::ExpireLeases() {
     } else if (absl::IsAborted(job.status())) {
       // Being published by this server: it ends by itself.
       MutexLock lock(&mutex_);
-      leases_[lease.job_id()] = {lease.fence(), Now() + options_.lease};
+      if (const auto it = leases_.find(lease.job_id()); it != leases_.end()) it->second.second = Now() + options_.lease;
     } else {
       return job.status();
     }

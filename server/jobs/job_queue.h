@@ -35,7 +35,8 @@ class JobQueue {
   static absl::StatusOr<std::unique_ptr<JobQueue>> Open(const Options& options);
 
   // Called after each change of a job, with no lock held, on the thread that made it. Before anything else is called.
-  void SetListener(std::function<void(const std::string& job_id)> listener) { listener_ = std::move(listener); }
+  using Listener = std::function<void(const std::string& job_id, bool ended)>;
+  void SetListener(Listener listener) { listener_ = std::move(listener); }
 
   // Users. Errors: JobTable's.
   absl::StatusOr<v1::Job> Submit(const JobRecord& job);
@@ -71,7 +72,6 @@ class JobQueue {
   // When the next lease runs out; max() when none does.
   Clock::time_point NextExpiry() const;
   absl::StatusOr<std::vector<JobRecord>> Held();
-  std::chrono::milliseconds lease() const { return options_.lease; }
 
  private:
   JobQueue(const Options& options, std::unique_ptr<JobTable> table) : options_(options), table_(std::move(table)) {}
@@ -81,10 +81,10 @@ class JobQueue {
   v1::Job Shown(const JobRecord& record) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::JobProgress ProgressOf(const std::string& id) const ABSL_LOCKS_EXCLUDED(mutex_);
   void Forget(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Tell(const std::string& id) const;
+  void Tell(const std::string& id, v1::JobState state) const;
 
   const Options options_;
-  std::function<void(const std::string&)> listener_;
+  Listener listener_;
   mutable Mutex mutex_;
   const std::unique_ptr<JobTable> table_ ABSL_PT_GUARDED_BY(mutex_);
   std::map<std::string, std::pair<uint64_t, Clock::time_point>> leases_ ABSL_GUARDED_BY(mutex_);  // fence, end

@@ -51,8 +51,9 @@ absl::StatusOr<std::unique_ptr<JobService>> JobService::Open(const Options& opti
   ASSIGN_OR_RETURN(auto queue, JobQueue::Open(queue_options));
   std::unique_ptr<JobService> service(new JobService(options, std::move(store), std::move(queue)));
   RETURN_IF_ERROR(service->Reconcile());
-  service->queue_->SetListener([s = service.get()](const std::string& id) { s->Changed(id); });
-  for (int i = 0; i < kThreads; ++i) service->threads_.emplace_back([s = service.get()] { s->Work(); });
+  service->queue_->SetListener([s = service.get()](const std::string& id, bool ended) { s->Changed(id, ended); });
+  for (int i = 0; i < kThreads; ++i) service->threads_.emplace_back([s = service.get()] { s->Work(false); });
+  service->threads_.emplace_back([s = service.get()] { s->Work(true); });
   service->threads_.emplace_back([s = service.get()] { s->Dispatch(); });
   return service;
 }
@@ -115,29 +116,31 @@ absl::Status JobService::Reconcile() {
 
 // --------------------------------------------------------------------------------------------------------- threads
 
-bool JobService::Post(std::function<void()> work) {
+bool JobService::Post(std::function<void()> work, bool urgent) {
   MutexLock lock(&mutex_);
   if (stop_) return false;
-  work_.push_back(std::move(work));
-  work_there_.NotifyOne();
+  (urgent ? urgent_work_ : work_).push_back(std::move(work));
+  work_there_.NotifyAll();
   return true;
 }
 
-void JobService::Work() {
+void JobService::Work(bool urgent) {
   while (true) {
     std::function<void()> work;
     {
       MutexLock lock(&mutex_);
-      while (work_.empty() && !stop_) work_there_.Wait(&mutex_);
-      if (work_.empty()) return;
-      work = std::move(work_.front());
-      work_.pop_front();
+      std::deque<std::function<void()>>& queue = urgent ? urgent_work_ : work_;
+      while (queue.empty() && !stop_) work_there_.Wait(&mutex_);
+      if (queue.empty()) return;
+      work = std::move(queue.front());
+      queue.pop_front();
     }
     work();
   }
 }
 
-void JobService::Changed(const std::string& job_id) {
+void JobService::Changed(const std::string& job_id, bool ended) {
+  if (ended) RemoveStates(job_id, "");
   bool watched = false;
   {
     MutexLock lock(&mutex_);
@@ -168,6 +171,10 @@ absl::Status JobService::Watch(const std::string& job_id, const std::shared_ptr<
   }
   const bool posted = Post([this, job_id, watch] {
     const absl::StatusOr<v1::Job> job = queue_->Get(job_id, false);
+    if (absl::IsNotFound(job.status()) || (job.ok() && IsTerminal(job->state()))) {
+      MutexLock lock(&mutex_);
+      watches_.erase(job_id);  // nothing will change; other watchers have a look of their own coming
+    }
     job.ok() ? watch->Push(*job) : watch->End(job.status());
   });
   return posted ? absl::OkStatus() : Draining();
@@ -218,20 +225,24 @@ void JobService::LeaseJob(const v1::LeaseJobRequest& request, std::function<bool
 
 void JobService::Dispatch() {
   while (true) {
-    const auto expired = queue_->ExpireLeases();
-    if (!expired.ok()) Log(LogLevel::kError, "leases", {{"error", std::string(expired.status().message())}});
-    if (expired.ok() && *expired > 0) Log(LogLevel::kWarning, "leases ran out", {{"jobs", absl::StrCat(*expired)}});
     std::list<Waiter> waiters;
+    bool draining = false;
     {
       MutexLock lock(&mutex_);
       if (stop_) return;
       changed_ = false;
+      draining = draining_;
       waiters.swap(waiters_);
     }
-    waiters = ServeWaiters(std::move(waiters));
-    auto until = std::min(queue_->NextExpiry(), JobQueue::Clock::now() + kLongestSleep);
+    auto until = JobQueue::Clock::now() + kLongestSleep;
+    if (!draining) {  // a draining server refuses heartbeats: silence says nothing then
+      const auto expired = queue_->ExpireLeases();
+      if (!expired.ok()) Log(LogLevel::kError, "leases", {{"error", std::string(expired.status().message())}});
+      if (expired.ok() && *expired > 0) Log(LogLevel::kWarning, "leases ran out", {{"jobs", absl::StrCat(*expired)}});
+      waiters = ServeWaiters(std::move(waiters));
+      until = std::min(queue_->NextExpiry(), until);
+    }
     for (const Waiter& waiter : waiters) until = std::min(until, waiter.until);
-    bool draining = false;
     {
       MutexLock lock(&mutex_);
       draining = draining_;
@@ -285,7 +296,11 @@ absl::StatusOr<v1::LeaseJobResponse> JobService::Leased(const JobRecord& job) co
   }
   v1::HeartbeatRequest failure;
   *failure.mutable_lease() = response.lease();
-  failure.set_failure(absl::StrCat("the version to start from cannot be used any more: ", spec.status().message()));
+  if (absl::IsUnavailable(spec.status())) {
+    failure.set_release(true);
+  } else {
+    failure.set_failure(absl::StrCat("the version to start from cannot be used any more: ", spec.status().message()));
+  }
   queue_->Heartbeat(failure).status().IgnoreError();
   return spec.status();
 }
@@ -302,7 +317,7 @@ absl::StatusOr<std::vector<RetuneCandidate>> JobService::Candidates(const std::s
     const absl::StatusOr<ModelIndex> index = store_.ReadIndex(name);
     if (!index.ok() && !model.empty()) return index.status();
     if (!index.ok()) continue;
-    const auto champion = index->aliases.find("champion");
+    const auto champion = index->aliases.find(kChampionAlias);
     for (auto it = index->versions.rbegin(); it != index->versions.rend(); ++it) {
       const bool is_champion = champion != index->aliases.end() && champion->second == it->first;
       // Of a named family all versions, of the others those that are served.

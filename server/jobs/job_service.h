@@ -46,7 +46,8 @@ class JobService {
   JobService& operator=(const JobService&) = delete;
 
   // False: the service stops, and `work` was not taken.
-  bool Post(std::function<void()> work);
+  // `urgent`: on a thread that nothing long ever holds; for heartbeats.
+  bool Post(std::function<void()> work, bool urgent = false);
   // Those who wait are sent away with UNAVAILABLE; nobody waits from now on.
   void Drain();
 
@@ -81,10 +82,10 @@ class JobService {
   absl::StatusOr<std::vector<struct RetuneCandidate>> Candidates(const std::string& model) const;
   absl::StatusOr<v1::LeaseJobResponse> Leased(const JobRecord& job) const;
   absl::StatusOr<PublishedVersion> PublishVerified(const JobRecord& job, const UploadedVersion& version);
-  void Changed(const std::string& job_id);
+  void Changed(const std::string& job_id, bool ended);
   void RemoveStates(const std::string& job_id, const std::string& keep) const;
   std::string StateFile(const std::string& job_id, const std::string& digest) const;
-  void Work();
+  void Work(bool urgent);
   void Dispatch();
   std::list<Waiter> ServeWaiters(std::list<Waiter> waiters);
 
@@ -99,6 +100,7 @@ class JobService {
   CondVar work_there_;
   CondVar dispatch_;
   std::deque<std::function<void()>> work_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::function<void()>> urgent_work_ ABSL_GUARDED_BY(mutex_);
   std::list<Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<std::weak_ptr<JobWatch>>> watches_ ABSL_GUARDED_BY(mutex_);
   bool changed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -36,7 +36,8 @@ absl::StatusOr<v1::JobState> NextState(const JobSituation& now, JobEvent event) 
     if (now.state == v1::JOB_STATE_PENDING) return v1::JOB_STATE_LEASED;
     return absl::AbortedError(absl::StrCat("the job is ", StateName(now.state), " and cannot be leased"));
   }
-  if (event == JobEvent::kHeartbeat && now.publishing) return now.state;  // the trainer waits for its answer
+  // The trainer waits for its answer; or asks again after a publication that broke off. One is under way at a time.
+  if ((event == JobEvent::kHeartbeat || event == JobEvent::kPublish) && now.publishing) return now.state;
   const bool ends_publication = event == JobEvent::kAbandon || event == JobEvent::kPromote || event == JobEvent::kKeep;
   if (!IsHeld(now.state) || now.publishing != ends_publication) {
     return absl::AbortedError(absl::StrCat("the job is ", StateName(now.state),

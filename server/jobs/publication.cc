@@ -15,7 +15,6 @@ namespace haarflow {
 namespace {
 
 constexpr uint64_t kLeastSamples = 1024;  // behind a card's ESS
-constexpr char kChampion[] = "champion";
 constexpr char kCandidate[] = "candidate";
 
 absl::Status Invalid(const std::string& message) { return absl::InvalidArgumentError(message); }
@@ -42,7 +41,7 @@ absl::Status CheckSpec(const JobRecord& job, const v1::ModelSpec& start, const v
 absl::Status CheckCard(const v1::ModelCard& card) {
   const v1::EnsembleQuality& quality = card.quality();
   const bool good = std::isfinite(quality.ess()) && quality.ess() >= 0 && quality.ess() <= 1 &&
-                    std::isfinite(quality.ess_error()) && quality.samples() >= kLeastSamples;
+                    quality.ess_error() >= 0 && quality.ess_error() <= 1 && quality.samples() >= kLeastSamples;
   if (good) return absl::OkStatus();
   return Invalid(absl::StrCat("the card's quality is no measurement: ESS ", quality.ess(), " on ", quality.samples(),
                               " samples (at least ", kLeastSamples, ")"));
@@ -104,13 +103,17 @@ absl::StatusOr<std::optional<Manifest>> FindPublished(const ModelStore& store, c
 
 absl::StatusOr<bool> IsChampion(const ModelStore& store, const std::string& model, uint64_t version) {
   ASSIGN_OR_RETURN(const ModelIndex index, store.ReadIndex(model));
-  const auto champion = index.aliases.find(kChampion);
+  const auto champion = index.aliases.find(kChampionAlias);
   return champion != index.aliases.end() && champion->second == version;
 }
 
 absl::StatusOr<PublishedVersion> PublishVersion(ModelStore store, const JobRecord& job,
                                                 const VerifiedVersion& version) {
   const absl::StatusOr<StoredModel> champion = store.LoadChampion(job.publish_model);
+  // None, or none that verifies: nothing to be better than. Any other error says nothing about it.
+  if (!champion.ok() && !absl::IsNotFound(champion.status()) && !absl::IsDataLoss(champion.status())) {
+    return champion.status();
+  }
   PublishedVersion published;
   published.verdict = Judge(job.request, version.card, champion.ok() ? &*champion : nullptr);
   ASSIGN_OR_RETURN(std::optional<Manifest> before, FindPublished(store, job));
@@ -120,7 +123,7 @@ absl::StatusOr<PublishedVersion> PublishVersion(ModelStore store, const JobRecor
     return published;
   }
   Publication publication{.aliases = {kCandidate}, .job = job.id, .attempt = job.attempt, .fence = job.fence};
-  if (published.verdict.promote) publication.aliases.emplace_back(kChampion);
+  if (published.verdict.promote) publication.aliases.emplace_back(kChampionAlias);
   ASSIGN_OR_RETURN(published.manifest, store.Publish(version.spec_text, version.weights, version.card, publication));
   Failpoint("published");
   return published;

@@ -140,7 +140,8 @@ absl::StatusOr<v1::ModelSpec> RetunedSpec(const v1::ModelSpec& start, const std:
 absl::StatusOr<RetunePlan> PlanRetune(const std::vector<RetuneCandidate>& candidates,
                                       const v1::RetuneRequest& request) {
   RETURN_IF_ERROR(CheckRetuneRequest(request));
-  RetunePlan plan{.request = request, .request_text = CanonicalRequest(request)};
+  RetunePlan plan{.request = request};
+  plan.request.DiscardUnknownFields();
   plan.publish_model = PublishModel(candidates, request);
   RETURN_IF_ERROR(ServedAlready(candidates, request, plan.publish_model));
   if (request.budget_seconds() == 0) plan.request.set_budget_seconds(kDefaultBudgetSeconds);

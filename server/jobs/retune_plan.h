@@ -20,7 +20,6 @@ struct RetuneCandidate {
 
 struct RetunePlan {
   v1::RetuneRequest request;  // with what it left out filled in
-  std::string request_text;   // canonical: equal for requests that ask for the same
   std::string start_model;
   uint64_t start_version = 0;
   Digest start_digest;

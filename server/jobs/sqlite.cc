@@ -153,8 +153,6 @@ absl::Status SqlDatabase::Transaction(const std::function<absl::Status()>& body)
   return status;
 }
 
-int64_t SqlDatabase::changes() const { return sqlite3_changes64(database_); }
-
 absl::Status SqlDatabase::Migrate(const std::vector<std::string>& scripts) {
   int64_t version = 0;
   {

@@ -63,8 +63,6 @@ class SqlDatabase {
   absl::StatusOr<SqlStatement> Prepare(const std::string& sql);
   // All of `body` or nothing.
   absl::Status Transaction(const std::function<absl::Status()>& body);
-  // Rows that the last statement changed.
-  int64_t changes() const;
 
   // Applies the scripts that PRAGMA user_version says are missing, one transaction each. FAILED_PRECONDITION for a file
   // of a newer program.

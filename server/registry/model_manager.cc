@@ -115,6 +115,7 @@ void ModelManager::EndLeases() {
           .version = model->manifest.version,
           .digest = model->digest().ShortHex()});
     if (options_.on_lease_end) options_.on_lease_end(*model);
+    Retire(model);  // streams that came meanwhile have a lease too
   }
 }
 

@@ -136,6 +136,7 @@ void ModelRegistry::AddRetiring(const std::shared_ptr<const ServedModel>& model)
   MutexLock lock(&mutex_);
   Entry& entry = entries_[model->name()];
   entry.loading = 0;
+  if (entry.current != nullptr && entry.current->digest() == model->digest()) return;
   entry.retiring[model->digest()] = model;
 }
 

@@ -33,8 +33,8 @@ LaterAnswer<Response> AnswerLater(RpcCall admitted, grpc::CallbackServerContext*
             if (answer.ok()) *response = *std::move(answer);
             const grpc::Status end = call->End(answer.status());
             call->Count();
+            state->Ended();  // the server's shutdown waits for the reactor
             reactor->Finish(end);
-            state->Ended();
           }};
 }
 
@@ -47,11 +47,11 @@ inline absl::Status AdmitJobs(const RpcCall& call, const JobService* jobs, Role 
 // Runs `work` (-> StatusOr<Response>) on the service's threads and answers with what it returns.
 template <class Response, class Work>
 grpc::ServerUnaryReactor* RunLater(RpcCall call, JobService* jobs, Role role, grpc::CallbackServerContext* context,
-                                   Response* response, Work work) {
+                                   Response* response, Work work, bool urgent = false) {
   const absl::Status refused = AdmitJobs(call, jobs, role);
   if (!refused.ok()) return Answer(std::move(call), context, refused);
   const LaterAnswer<Response> answer = AnswerLater<Response>(std::move(call), context, response);
-  const bool taken = jobs->Post([done = answer.done, work = std::move(work)] { done(Guarded(work)); });
+  const bool taken = jobs->Post([done = answer.done, work = std::move(work)] { done(Guarded(work)); }, urgent);
   if (!taken) answer.done(absl::UnavailableError("the server stops"));
   return answer.reactor;
 }

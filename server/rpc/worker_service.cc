@@ -32,13 +32,15 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::LeaseJob(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* WorkerServiceImpl::Heartbeat(grpc::CallbackServerContext* context,
                                                        const v1::HeartbeatRequest* request,
                                                        v1::HeartbeatResponse* response) {
-  return RunLater(RpcCall(state_, "Heartbeat", context), jobs_, Role::kTrainer, context, response,
-                  [this, request]() -> absl::StatusOr<v1::HeartbeatResponse> {
-                    v1::HeartbeatResponse answer;
-                    ASSIGN_OR_RETURN(const bool cancel, jobs_->queue().Heartbeat(*request));
-                    answer.set_cancel(cancel);
-                    return answer;
-                  });
+  return RunLater(
+      RpcCall(state_, "Heartbeat", context), jobs_, Role::kTrainer, context, response,
+      [this, request]() -> absl::StatusOr<v1::HeartbeatResponse> {
+        v1::HeartbeatResponse answer;
+        ASSIGN_OR_RETURN(const bool cancel, jobs_->queue().Heartbeat(*request));
+        answer.set_cancel(cancel);
+        return answer;
+      },
+      /*urgent=*/true);
 }
 
 grpc::ServerWriteReactor<v1::FileChunk>* WorkerServiceImpl::FetchCheckpoint(grpc::CallbackServerContext* context,

@@ -69,7 +69,6 @@ class Scheduler {
   std::vector<ActiveStream> Streams(size_t most) const;
   // Since the start, for streams that are gone too.
   uint64_t proposals_drawn() const;
-  const std::string& device_name() const { return options_.device_name; }
 
  private:
   // Shared with the tasks' release callbacks, which may come after the scheduler.
