@@ -213,7 +213,7 @@ std::string ModelText(const v1::GetModelResponse& response) {
                {"version", absl::StrCat(model.version())},
                {"state", StateText(model)},
                {"digest", Hex(model.digest())},
-               {"target", TheoryText(model.target()) + ", " + LatticeText(model.target())},
+               {"target", ValidateTarget(model.target()).ok() ? DescribeTarget(model.target()) : "-"},
                {"target digest", Hex(model.target_digest())},
                {"parameters", Grouped(model.parameters())}};
   if (!model.conditioning().empty()) rows.push_back({"serves", IntervalsText(model.conditioning()) + ", as its own"});
