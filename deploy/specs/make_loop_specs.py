@@ -189,7 +189,7 @@ def main():
                                gauss_newton(4, 512, four, damping=0.01) + gauss_newton(3, 1024, four)),
         "su3-4x4x4x4-b2": spec("su3-4x4x4x4-b2", 3, four, 2, 4, CLASSES_4D_SUMS,
                                gauss_newton(1, 256, four, 1, 2, 0.01) + gauss_newton(1, 256, four, 1.5, 2) + gauss_newton(4, 512, four, 0, 2)
-                               + gauss_newton(3, 768, four, damping=0.01)),
+                               + gauss_newton(2, 1024, four, damping=0.01) + gauss_newton(3, 4096, four)),
         "su3-8x8x8x8-b1": spec("su3-8x8x8x8-b1", 3, [8, 8, 8, 8], 1, 2, CLASSES_4D_SUMS, "", "su3-4x4x4x4-b1"),
     }
     for name, text in specs.items():
