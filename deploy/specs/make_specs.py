@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the specs of the bundled models: block-decimation flows for U(1) in two dimensions.
 
-A 4 x 4 block's flux is uniform in the prior, as it is in the target up to (I_1/I_0)^16. Four stages then split every block's flux in
-two, 4x4 -> 4x2 -> 2x2 -> 2x1 -> 1x1, by moving one link on the line between the halves: the active loop is one half, the network sees the flux
-of the whole. Each stage is one coupling layer, all blocks at once.
+A block's flux is uniform in the prior, as it is in the target up to (I_1/I_0)^area: blocks of 4x4 up to beta = 2 and of 8x8 above. Stages then
+split every block's flux in two, 4x4 -> 4x2 -> 2x2 -> 2x1 -> 1x1, by moving one link on the line between the halves: the active loop is one
+half, the network sees the flux of the whole. Each stage is one coupling layer, all blocks at once.
 """
 import sys
 
@@ -45,9 +45,14 @@ def spec(name, size, beta, block, hidden, bins, training):
 
 if __name__ == "__main__":
     out = sys.argv[1] if len(sys.argv) > 1 else "."
-    # The weights know nothing of the volume: what L = 8 learned serves L = 16, after a short polish.
+    # The weights know nothing of the volume: what L = 8 learned serves L = 16, after a short polish. Nor do they forget a neighbouring beta.
+    moved = lambda start, steps, rate: f'  start_from: "{start}"\n' + phase(steps, 512, rate)
     models = [("u1-l8-b2", 8, 2, 4, phase(40000, 1024, 3e-3)),
-              ("u1-l16-b2", 16, 2, 4, '  start_from: "u1-l8-b2"\n' + phase(3000, 512, 3e-4))]
+              ("u1-l16-b2", 16, 2, 4, moved("u1-l8-b2", 3000, 3e-4)),
+              ("u1-l16-b1", 16, 1, 4, moved("u1-l16-b2", 3000, 1e-3)),
+              ("u1-l16-b4", 16, 4, 8, phase(12000, 512, 3e-3)),
+              ("u1-l16-b3", 16, 3, 8, moved("u1-l16-b4", 4000, 1e-3)),
+              ("u1-l16-b5", 16, 5, 8, moved("u1-l16-b4", 4000, 1e-3))]
     for name, size, beta, block, training in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
             f.write(spec(name, size, beta, block, [32, 32], 16, training))
