@@ -5,6 +5,7 @@
 
 #include <future>
 
+#include "client/endpoint.h"
 #include "client/rpc.h"
 #include "client/sample_stream.h"
 #include "core/base/file.h"
@@ -94,7 +95,8 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address) {
   return absl::Status(code, status.error_message());
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address, const ClientOptions& options) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& where, const ClientOptions& options) {
+  ASSIGN_OR_RETURN(const std::string address, ResolveAddress(where));
   RETURN_IF_ERROR(CheckAddress(address));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
@@ -107,6 +109,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   // Retries are ours: they know where the stream was.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // A name with several addresses is a set of replicas: calls take turns, and one that lost its server goes to the
+  // next.
+  arguments.SetLoadBalancingPolicyName("round_robin");
   // A cluster's http_proxy is not for this machine itself.
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   ASSIGN_OR_RETURN(const auto credentials, CredentialsFor(options));
@@ -152,7 +157,13 @@ absl::StatusOr<v1::GetModelResponse> Client::GetModel(const std::string& name) c
 
 absl::Status Client::Sample(const v1::SampleRequest& request, const StreamOptions& options,
                             const SampleCallback& callback) const {
-  SampleStream stream(v1::SamplerService::NewStub(channel_), address_, options_.token, request, options);
+  // The file may name another address by the time a stream is resumed.
+  const auto connect = [this]() -> absl::StatusOr<std::unique_ptr<v1::SamplerService::Stub>> {
+    if (!IsEndpointFile(address_)) return v1::SamplerService::NewStub(channel_);
+    ASSIGN_OR_RETURN(const auto channel, MakeChannel(address_, options_));
+    return v1::SamplerService::NewStub(channel);
+  };
+  SampleStream stream(connect, address_, options_.token, request, options);
   return stream.Run(callback);
 }
 

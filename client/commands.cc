@@ -17,7 +17,8 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals) {
   if (!token.ok()) return WithExitCode(token.status(), kExitUsage);
   options.token = *std::move(token);
   auto client = Client::Connect(globals.server, options);
-  if (!client.ok()) return WithExitCode(client.status(), kExitUsage);
+  if (!client.ok())
+    return absl::IsUnavailable(client.status()) ? client.status() : WithExitCode(client.status(), kExitUsage);
   return client;
 }
 

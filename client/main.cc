@@ -191,7 +191,8 @@ void Describe(CLI::App* app, CommandLine* line) {
   app->fallthrough();
   const char* server = std::getenv("HAARFLOW_SERVER");
   line->globals.server = server != nullptr && *server != '\0' ? server : kDefaultServer;
-  app->add_option("--server", line->globals.server, "host:port or unix:/path; else $HAARFLOW_SERVER")
+  app->add_option("--server", line->globals.server,
+                  "host:port, unix:/path, or file:/path of a server's --endpoint-file; else $HAARFLOW_SERVER")
       ->capture_default_str();
   app->add_flag("--json", line->globals.json, "One JSON document on stdout, errors too");
   app->add_flag("!--no-progress", line->globals.progress,

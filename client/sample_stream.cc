@@ -9,9 +9,9 @@
 
 namespace haarflow {
 
-SampleStream::SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address, std::string token,
-                           const v1::SampleRequest& request, const StreamOptions& options)
-    : stub_(std::move(stub)),
+SampleStream::SampleStream(Connect connect, std::string address, std::string token, const v1::SampleRequest& request,
+                           const StreamOptions& options)
+    : connect_(std::move(connect)),
       address_(std::move(address)),
       token_(std::move(token)),
       request_(request),
@@ -54,10 +54,11 @@ absl::Status SampleStream::Deliver(const v1::SampleResponse& message, const Clie
 }
 
 absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCallback& callback) {
+  ASSIGN_OR_RETURN(const auto stub, connect_());
   grpc::ClientContext context;
   ShowToken(token_, &context);
   const StopGuard guard(options_.stop, &context);
-  const auto reader = stub_->Sample(&context, RequestForTheRest());
+  const auto reader = stub->Sample(&context, RequestForTheRest());
   v1::SampleResponse message;
   absl::Status delivered;
   while (delivered.ok() && reader->Read(&message)) {

@@ -1,6 +1,7 @@
 // One Sample call, kept alive across connections. Private to client/.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,8 +16,10 @@ namespace haarflow {
 // last complete configuration and the steps left; before any chunk, the seed and digest that the first header named.
 class SampleStream {
  public:
-  SampleStream(std::unique_ptr<v1::SamplerService::Stub> stub, std::string address, std::string token,
-               const v1::SampleRequest& request, const StreamOptions& options);
+  // Called before each attempt.
+  using Connect = std::function<absl::StatusOr<std::unique_ptr<v1::SamplerService::Stub>>()>;
+  SampleStream(Connect connect, std::string address, std::string token, const v1::SampleRequest& request,
+               const StreamOptions& options);
   absl::Status Run(const Client::SampleCallback& callback);
 
  private:
@@ -30,7 +33,7 @@ class SampleStream {
   bool Wait(std::chrono::milliseconds time) const;
   absl::Status FinishWithoutSummary(const Client::SampleCallback& callback);
 
-  const std::unique_ptr<v1::SamplerService::Stub> stub_;
+  const Connect connect_;
   const std::string address_;
   const std::string token_;
   const v1::SampleRequest request_;

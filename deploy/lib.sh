@@ -21,9 +21,13 @@ build_packages=(build-essential cmake ninja-build ccache pkg-config libgrpc++-de
   protobuf-compiler-grpc libabsl-dev prometheus-cpp-dev libcurl4-openssl-dev libgtest-dev libgmock-dev libbenchmark-dev libhdf5-dev
   libcli11-dev librandom123-dev libsqlite3-dev libssl-dev nlohmann-json3-dev python3 python3-venv)
 
+# What the long tier of tests/deploy starts for real.
+deploy_packages=(buildah charliecloud debootstrap munge openssl shellcheck slurm-wlm)
+
+# install_packages PACKAGE...
 install_packages() {
   local missing=()
-  for p in "${build_packages[@]}"; do
+  for p in "$@"; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
   done
   [ ${#missing[@]} -eq 0 ] && return 0
@@ -41,11 +45,24 @@ install_packages() {
 
 # A virtual environment for pip and for the tests that open results in Python.
 install_python() {
-  [ -e "$deps/venv/.complete" ] && return 0
-  rm -rf "$deps/venv"
-  python3 -m venv "$deps/venv" || die "python3 -m venv failed: is python3-venv installed?"
-  "$deps/venv/bin/pip" install -q numpy h5py safetensors || die "pip could not install numpy, h5py, safetensors: is PyPI reachable?"
-  touch "$deps/venv/.complete"
+  if [ ! -e "$deps/venv/.complete" ]; then
+    rm -rf "$deps/venv"
+    python3 -m venv "$deps/venv" || die "python3 -m venv failed: is python3-venv installed?"
+    "$deps/venv/bin/pip" install -q numpy h5py safetensors || die "pip could not install numpy, h5py, safetensors: is PyPI reachable?"
+    touch "$deps/venv/.complete"
+  fi
+  # Environments that were made before it was needed lack it.
+  "$deps/venv/bin/python" -c 'import yaml' 2>/dev/null || "$deps/venv/bin/pip" install -q pyyaml || die "pip could not install pyyaml: is PyPI reachable?"
+}
+
+# Prometheus and promtool, unpacked beside: installed as a package it would start a service.
+install_prometheus() {
+  [ -e "$deps/prometheus/.complete" ] && return 0
+  command -v apt-get >/dev/null || { echo "   no apt-get: tests of deploy/prometheus will be skipped" >&2; return 0; }
+  rm -rf "$deps/prometheus"
+  mkdir -p "$deps/prometheus"
+  (cd "$deps/prometheus" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb && touch .complete) ||
+    echo "   prometheus could not be fetched: tests of deploy/prometheus will be skipped" >&2
 }
 
 # LibTorch 2.11 from the torch wheel. The CPU part needs three wheels (550 MB); a GPU needs all of the wheel's dependencies.
@@ -67,9 +84,17 @@ install_torch() {
 
 set_up() {
   mkdir -p "$deps"
-  timed "Debian packages" install_packages
+  timed "Debian packages" install_packages "${build_packages[@]}"
   timed "Python environment (.deps/venv)" install_python
+  timed "Prometheus (.deps/prometheus)" install_prometheus
   timed "LibTorch (.deps/libtorch)" install_torch
+}
+
+# For the long tier of tests/deploy: clusters, containers, schemas.
+set_up_deploy() {
+  timed "Debian packages of deployments" install_packages "${deploy_packages[@]}"
+  "$deps/venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null || "$deps/venv/bin/pip" install -q kubernetes-validate==1.37.0 ||
+    echo "   kubernetes-validate could not be fetched: manifests are checked by our own rules alone" >&2
 }
 
 # build_targets [TARGET...]: Release; everything without arguments.

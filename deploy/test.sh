@@ -2,7 +2,8 @@
 # Sets up, builds, runs the tests; ends with ctest's summary.
 #   deploy/test.sh [--long] [--cuda]
 # The default tier takes minutes on two cores. --long: statistics at full length, and the sanitizer builds (AddressSanitizer and
-# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests.
+# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests; and every deployment started for real
+# (a Slurm cluster, containers, Prometheus), for which it installs more packages and wants root.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 long=0
@@ -16,6 +17,7 @@ done
 # One thread per process: two OpenMP threads on a loaded machine run convolutions many times slower than one.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 set_up
+[ $long = 0 ] || set_up_deploy
 timed "Build" build_targets
 if [ $long = 1 ]; then
   for preset in asan-ubsan tsan; do

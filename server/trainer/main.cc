@@ -241,7 +241,8 @@ CLI::App* AddWork(CLI::App* app, WorkerOptions* options, std::string* token_file
   CLI::App* work = app->add_subcommand("work", "Take re-tuning jobs from a server, until told to stop");
   const char* server = std::getenv("HAARFLOW_SERVER");
   options->server = server != nullptr && *server != '\0' ? server : "127.0.0.1:50151";
-  work->add_option("--server", options->server, "host:port or unix:/path; else $HAARFLOW_SERVER")
+  work->add_option("--server", options->server,
+                   "host:port, unix:/path, or file:/path of a server's --endpoint-file; else $HAARFLOW_SERVER")
       ->capture_default_str();
   work->add_option("--name", options->name, "What the server calls this trainer (default: host and process)");
   work->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));

@@ -60,4 +60,4 @@ stop() {
   kill -TERM "$1"
   wait "$1" || fail "process $1 did not end cleanly"
 }
-PATH=$bin:$PATH
+PATH=$bin:$PATH:$source_dir/.deps/prometheus/usr/bin

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The batch scripts of deploy/slurm on a real cluster of one node: slurmctld, slurmd and munged of Debian on loopback, started and ended here.
+# Submit the server, find its endpoint, draw; cancel; the time limit comes near: drain, requeue, another port; the chain that was under way ends as
+# the unbroken one, bit for bit; a job of the job table is trained.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+long_only
+need slurmctld slurmd munged sbatch openssl cmp
+[ "$(id -u)" -eq 0 ] || skip "slurmd wants root"
+
+say "a cluster of one node"
+chmod 755 "$work"
+mkdir "$work/munge" "$work/state" "$work/spool"
+dd if=/dev/urandom of="$work/munge/key" bs=128 count=1 status=none
+chmod 400 "$work/munge/key"
+munged --force --foreground --socket="$work/munge/socket" --key-file="$work/munge/key" --log-file="$work/munge/munged.log" \
+  --pid-file="$work/munge/pid" --seed-file="$work/munge/seed" >"$work/munged.log" 2>&1 &
+pids+=($!)
+host=$(hostname -s)
+read -r controller_port daemon_port < <(python3 -c '
+import socket
+s = [socket.socket() for _ in range(2)]
+for x in s: x.bind(("127.0.0.1", 0))
+print(*(x.getsockname()[1] for x in s))')
+# cred_expire: a requeued job waits for old credentials to die, 120 s by default.
+cat >"$work/slurm.conf" <<CONF
+ClusterName=haarflow
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$controller_port
+SlurmdPort=$daemon_port
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$work/munge/socket,cred_expire=5
+CryptoType=crypto/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+SlurmctldLogFile=$work/slurmctld.log
+SlurmdLogFile=$work/slurmd.log
+KillWait=30
+ReturnToService=2
+NodeName=$host NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+CONF
+export SLURM_CONF=$work/slurm.conf
+until_true 10 "munged" test -S "$work/munge/socket"
+slurmctld -D >"$work/slurmctld.out.log" 2>&1 &
+pids+=($!)
+slurmd -D >"$work/slurmd.out.log" 2>&1 &
+pids+=($!)
+at_end+=("scancel --quiet --user=root" "sleep 2")
+idle() { [ "$(sinfo -h -o %T)" = idle ]; }
+until_true 60 "the node" idle
+run sinfo
+
+export USER=root HAARFLOW_RUN=$work/run HAARFLOW_BIN=$bin HAARFLOW_STORE=$work/models HAARFLOW_JOBS=$work/jobs
+export HAARFLOW_SLURM=$source_dir/deploy/slurm
+cp -r "$source_dir/deploy/models" "$work/models"
+mkdir -m 700 "$work/run"
+cd "$work"
+state_is() { [ "$(squeue -h -j "$1" -o %T 2>/dev/null)" = "$2" ]; }
+gone() { [ -z "$(squeue -h -j "$1" -o %T 2>/dev/null)" ]; }
+# submit [FLAG...] SCRIPT [ARGUMENT...]: its job id in $job.
+submit() {
+  run sbatch "$@" | tee submitted.txt
+  job=$(sed -n 's/^Submitted batch job //p' submitted.txt)
+}
+client=(haarflow --no-progress --server "file:$HAARFLOW_RUN/server.json" --tls-ca "$HAARFLOW_RUN/server.pem" --token-file "$HAARFLOW_RUN/token")
+
+say "submit a server, find its endpoint, draw"
+submit --time=30 "$HAARFLOW_SLURM/server.sbatch"
+server=$job
+until_true 60 "endpoint" test -e "$HAARFLOW_RUN/server.json"
+run cat "$HAARFLOW_RUN/server.json"
+first=$(cat "$HAARFLOW_RUN/server.json")
+stat -c '%a %n' run run/token run/tokens | sed "s|^|  |"
+[ "$(stat -c %a run/token)" = 600 ] || fail "the token is not the user's alone"
+run "${client[@]}" healthcheck
+"${client[@]}" --token-file /dev/null models >/dev/null 2>&1 && fail "without the token" || true
+run "${client[@]}" sample u1-l8-b2 -n 60000 --seed 7 -o unbroken.npy --observables plaquette
+
+say "the same chain as a job; the server's time limit comes near meanwhile"
+submit --time=10 "$HAARFLOW_SLURM/client.sbatch" u1-l8-b2 60000 7 broken.npy --observables plaquette
+chain=$job
+until_true 60 "the chain has begun" test -s broken.npy.part
+run scancel --batch --signal=USR1 "$server"
+until_true 90 "the server has another endpoint" sh -c "[ -e run/server.json ] && [ '$first' != \"\$(cat run/server.json)\" ]"
+run cat "$HAARFLOW_RUN/server.json"
+run squeue -o '%.6i %.16j %.9T %.10M'
+run scontrol show job "$server" | grep -E 'JobState|Restarts'
+until_true 180 "the chain" gone "$chain"
+cat haarflow-sample.*.out
+cmp unbroken.npy broken.npy || fail "the resumed chain is another one"
+cmp unbroken.table.npy broken.table.npy || fail "its weights are others"
+echo "unbroken.npy and broken.npy are the same bytes"
+
+say "a client that is requeued goes on with its file"
+submit --time=10 "$HAARFLOW_SLURM/client.sbatch" u1-l8-b2 400000 8 long.h5
+chain=$job
+until_true 60 "the chain has begun" test -s long.h5.part
+run scancel --batch --signal=USR1 "$chain"
+until_true 60 "requeued" sh -c "scontrol show job $chain | grep -q Restarts=1"
+until_true 240 "the chain" gone "$chain"
+tail -n 15 "haarflow-sample.$chain.out"
+grep -q '^reliable' "haarflow-sample.$chain.out" || fail "the requeued client did not end"
+[ -e long.h5 ] || fail "no file"
+
+say "a trainer takes a job"
+submit --time=20 --cpus-per-task=1 "$HAARFLOW_SLURM/trainer.sbatch"
+trainer=$job
+run "${client[@]}" retune phi4-l6-e1 --set lambda=6.9 --ess 0.5 --budget 20 --watch | tail -n 12
+run scancel --batch --signal=TERM "$trainer"
+run scancel --signal=TERM "$trainer"
+until_true 60 "the trainer" gone "$trainer"
+cat haarflow-trainer.*.out
+
+say "scancel: the server drains, its endpoint disappears"
+run scancel "$server"
+until_true 60 "the server" gone "$server"
+cat haarflow-server.*.out | grep -v '^model '
+[ ! -e "$HAARFLOW_RUN/server.json" ] || fail "the endpoint file is left"
+grep -q 'ended with 0' haarflow-server.*.out || fail "the server did not drain"
+echo "done"
