@@ -33,8 +33,10 @@ container=$(buildah "${store[@]}" from scratch)
 buildah "${store[@]}" add --quiet "$container" "$work/base.tar" / >/dev/null
 buildah "${store[@]}" commit --quiet --rm "$container" localhost/debian >/dev/null
 rm "$work/base.tar"
-run buildah "${store[@]}" bud --quiet --isolation chroot --format docker --network host --build-arg BASE=localhost/debian --build-arg PACKAGE=$package \
-  --ignorefile "$source_dir/.containerignore" -f "$source_dir/deploy/container/Containerfile" -t localhost/haarflow "$context" >"$work/bud.log" 2>&1 ||
+recipe=(--isolation chroot --format docker --build-arg BASE=localhost/debian --build-arg PACKAGE=$package
+  -f "$source_dir/deploy/container/Containerfile" -t localhost/haarflow "$context")
+echo "$ buildah bud ${recipe[*]}"
+buildah "${store[@]}" bud --quiet --network host --ignorefile "$source_dir/.containerignore" "${recipe[@]}" >"$work/bud.log" 2>&1 ||
   { tail -n 30 "$work/bud.log"; fail "buildah bud"; }
 config=$(buildah "${store[@]}" inspect --type image --format '{{.Docker.Config.User}} {{.Docker.Config.Entrypoint}} {{.Docker.Config.StopSignal}} {{.Docker.Config.Healthcheck.Test}} {{index .Docker.Config.Labels "org.opencontainers.image.licenses"}}' localhost/haarflow)
 echo "$config"
@@ -46,12 +48,14 @@ image=$(buildah "${store[@]}" mount "$container")
 # Charliecloud runs what an image tells it to: its entry point and its variables.
 mkdir "$work/run"
 chown 10001:10001 "$work/run"
-chmod 755 "$work"
+# The way to the image, for another user than root.
+chmod 755 "$work" "$work/storage" "$work/storage/vfs" "$work/storage/vfs/dir"
 inside() {
-  setpriv --reuid 10001 --regid 10001 --clear-groups ch-run --unset-env='*' --set-env=PATH=/usr/bin:/bin --set-env=HAARFLOW_OPT_STORE=/usr/share/haarflow/models \
+  USER=haarflow setpriv --reuid 10001 --regid 10001 --clear-groups ch-run --unset-env='*' --set-env=PATH=/usr/bin:/bin --set-env=HAARFLOW_OPT_STORE=/usr/share/haarflow/models \
     --bind "$work/run:/mnt" "$image" -- "$@"
 }
-inside sh -c 'touch /usr/share/haarflow/x' 2>/dev/null && fail "the root can be written" || echo "the root is read-only"
+run inside id
+inside touch /usr/share/haarflow/x 2>&1 | grep "Read-only file system" || fail "the root can be written"
 inside haarflow-server --listen unix:/mnt/socket --device cpu:1 --endpoint-file /mnt/endpoint.json >"$work/server.log" 2>&1 &
 server=$!
 pids+=("$server")
