@@ -33,7 +33,7 @@ container=$(buildah "${store[@]}" from scratch)
 buildah "${store[@]}" add --quiet "$container" "$work/base.tar" / >/dev/null
 buildah "${store[@]}" commit --quiet --rm "$container" localhost/debian >/dev/null
 rm "$work/base.tar"
-recipe=(--isolation chroot --format docker --build-arg BASE=localhost/debian --build-arg PACKAGE=$package
+recipe=(--isolation chroot --format docker --build-arg BASE=localhost/debian --build-arg PACKAGE="$package"
   -f "$source_dir/deploy/container/Containerfile" -t localhost/haarflow "$context")
 echo "$ buildah bud ${recipe[*]}"
 buildah "${store[@]}" bud --quiet --network host --ignorefile "$source_dir/.containerignore" "${recipe[@]}" >"$work/bud.log" 2>&1 ||
