@@ -120,7 +120,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& wh
     return absl::FailedPreconditionError(
         absl::StrCat("a token would travel in clear to ", address, ": use TLS (--tls, --tls-ca)"));
   }
-  return grpc::CreateCustomChannel(address, credentials, arguments);
+  return grpc::CreateCustomChannel(ShuffleReplicas(address), credentials, arguments);
 }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, const ClientOptions& options) {

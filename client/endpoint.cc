@@ -1,8 +1,13 @@
 #include "client/endpoint.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
 
@@ -31,6 +36,14 @@ absl::StatusOr<std::string> ResolveAddress(const std::string& address) {
     return absl::DataLossError(absl::StrCat(path, " is no endpoint file: no JSON object with an \"address\""));
   }
   return found->get<std::string>();
+}
+
+std::string ShuffleReplicas(const std::string& address) {
+  if (address.rfind("ipv4:", 0) != 0 && address.rfind("ipv6:", 0) != 0) return address;
+  const size_t scheme = address.find(':') + 1;
+  std::vector<std::string> replicas = absl::StrSplit(address.substr(scheme), ',');
+  std::shuffle(replicas.begin(), replicas.end(), std::random_device());
+  return absl::StrCat(address.substr(0, scheme), absl::StrJoin(replicas, ","));
 }
 
 }  // namespace haarflow

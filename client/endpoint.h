@@ -15,4 +15,8 @@ bool IsEndpointFile(const std::string& address);
 // DATA_LOSS when it holds no address.
 absl::StatusOr<std::string> ResolveAddress(const std::string& address);
 
+// "ipv4:a:1,b:2" with its addresses in a random order: clients begin with the replica that is connected first, mostly
+// the first of the list. Anything else is itself.
+std::string ShuffleReplicas(const std::string& address);
+
 }  // namespace haarflow

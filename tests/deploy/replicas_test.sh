@@ -4,7 +4,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$work"
-store="$source_dir/deploy/models"
+store="$work/models"
+mkdir "$store"
+for model in u1-l8-b2 u1-l16-b2 phi4-l8-lambda; do cp -r "$source_dir/deploy/models/$model" "$store/"; done
 
 # samplers N: N servers, their addresses as one name in $all.
 samplers() {
@@ -28,7 +30,7 @@ PY
 
 say "two replicas: calls take turns"
 samplers 2
-for seed in 1 2 3 4 5 6; do haarflow --no-progress --server "$all" sample u1-l8-b2 -n 200 --seed $seed --json >/dev/null; done
+for seed in 1 2 3 4 5 6; do haarflow --no-progress --server "$all" sample u1-l8-b2 -n 200 --seed $seed --observables plaquette >/dev/null; done
 # Each command is a connection of its own and begins anywhere: one process that asks often takes turns.
 haarflow --no-progress --server "$all" --json thermo phi4-l8-lambda --scan lambda=4:8:9 -n 512 >/dev/null
 for i in 1 2; do
@@ -38,8 +40,8 @@ for i in 1 2; do
 done
 
 say "a chain goes on at the other replica when its own is drained"
-haarflow --no-progress --server "$all" sample u1-l8-b2 -n 30000 --seed 9 -o unbroken.npy
-haarflow --no-progress --server "$all" sample u1-l8-b2 -n 30000 --seed 9 -o moved.npy >moved.log 2>&1 &
+haarflow --no-progress --server "$all" sample phi4-l8-lambda -n 15000 --seed 9 -o unbroken.npy
+haarflow --no-progress --server "$all" sample phi4-l8-lambda -n 15000 --seed 9 -o moved.npy >moved.log 2>&1 &
 client=$!
 pids+=("$client")
 until_true 30 "the chain has begun" test -s moved.npy.part
@@ -49,6 +51,7 @@ for i in 1 2; do [ "$(counter "s2-$i.json" haarflow_active_streams)" -eq 0 ] || 
 stop "${servers[$((serving - 1))]}"
 wait "$client" || { cat moved.log; fail "the chain did not survive its server"; }
 cat moved.log
+grep -q 'going on from step' moved.log || fail "the chain was not interrupted"
 cmp unbroken.npy moved.npy || fail "another chain"
 cmp unbroken.table.npy moved.table.npy || fail "other weights"
 echo "unbroken.npy and moved.npy are the same bytes; replica $serving was stopped on the way"

@@ -34,20 +34,21 @@ load() {
   local n=0
   while :; do
     n=$((n + 1))
-    haarflow --no-progress sample u1-l8-b2 -n 20000 --seed $n -o a.npy --force
-    haarflow --no-progress sample phi4-l8-tutorial -n 500 --mode reweighted --seed $n -o b.npy --force
+    haarflow --no-progress sample u1-l8-b2 -n 5000 --seed $n -o a.npy --force
+    haarflow --no-progress sample phi4-l8-tutorial -n 200 --mode reweighted --seed $n -o b.npy --force
     haarflow --no-progress measure u1-l8-b2 plaquette -n 2000
     haarflow --no-progress logz phi4-l6-e1 -n 512
-    haarflow --no-progress sample nobody -n 1 || true
+    haarflow --no-progress sample nobody -n 1 --observables plaquette || true
     # Six at once where four are admitted; then they are killed.
     local many=() i
     for i in 1 2 3 4 5 6; do
-      haarflow --no-progress sample u1-l16-b2 -n 100000000 >/dev/null &
+      haarflow --no-progress sample u1-l16-b2 -n 100000000 --observables plaquette >/dev/null &
       many+=($!)
     done
     sleep 1
     kill -KILL "${many[@]}" 2>/dev/null
     wait "${many[@]}" 2>/dev/null
+    echo "round $n"
   done
 }
 haarflow retune phi4-l6-e1 --set lambda=6.9 --ess 0.5 --budget 5
@@ -55,7 +56,7 @@ haarflow retune phi4-l6-e1 --set lambda=6.8 --ess 0.5 --budget 60
 load >load.log 2>&1 &
 load_pid=$!
 pids+=("$load_pid")
-sleep 45
+until_true 300 "three rounds" grep -q '^round 3$' load.log
 
 say "every panel"
 python3 "$source_dir/tests/deploy/check_panels.py" "$url" "$source_dir"/deploy/grafana/dashboards/*.json || {

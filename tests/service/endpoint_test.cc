@@ -5,13 +5,17 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <map>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "core/base/file.h"
 
 namespace haarflow {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 class EndpointTest : public ::testing::Test {
  protected:
@@ -46,6 +50,21 @@ TEST_F(EndpointTest, AFileThatHoldsNoAddressIsDamaged) {
 }
 
 TEST_F(EndpointTest, AFileOfAnySizeIsNotRead) { EXPECT_FALSE(Resolve(std::string(1 << 20, ' ')).ok()); }
+
+TEST(ShuffleReplicasTest, EveryReplicaIsFirstAtTimesAndNoneIsLost) {
+  std::map<std::string, int> first;
+  for (int i = 0; i < 200; ++i) {
+    const std::string address = ShuffleReplicas("ipv4:10.0.0.1:1,10.0.0.2:2,10.0.0.3:3");
+    std::vector<std::string> replicas = absl::StrSplit(address.substr(5), ',');
+    EXPECT_THAT(replicas, UnorderedElementsAre("10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3"));
+    ++first[replicas.front()];
+  }
+  // One of three is never first among 200 with a probability of 2e-35.
+  EXPECT_EQ(first.size(), 3u);
+  for (const char* one : {"127.0.0.1:50151", "unix:/a,b", "dns:///samplers:50151", "ipv6:[::1]:5"}) {
+    EXPECT_EQ(ShuffleReplicas(one), one);
+  }
+}
 
 }  // namespace
 }  // namespace haarflow
