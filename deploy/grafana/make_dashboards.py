@@ -110,8 +110,8 @@ MODELS = [
 
 TRAINING = [
     "Jobs",
-    ("Waiting", "stat", "none", "", [(f'sum(haarflow_jobs{{{I},state="pending"}})', "pending")], 6, {}),
-    ("Held by trainers", "stat", "none", "", [(f'sum(haarflow_jobs{{{I},state=~"leased|running"}})', "held")], 6, {}),
+    ("Waiting", "stat", "none", "", [(f'sum(haarflow_jobs{{{I},state="PENDING"}})', "pending")], 6, {}),
+    ("Held by trainers", "stat", "none", "", [(f'sum(haarflow_jobs{{{I},state=~"LEASED|RUNNING"}})', "held")], 6, {}),
     ("Longest without a stored change", "stat", "s", "Of jobs that have not ended.",
      [(f"max(haarflow_job_unchanged_seconds{{{I}}}) or vector(0)", "unchanged")], 6, {"bad_above": 3600}),
     ("Leases that ran out, 1 h", "stat", "none", "Trainers that died or lost the server.",

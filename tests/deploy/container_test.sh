@@ -55,7 +55,7 @@ inside() {
     --bind "$work/run:/mnt" "$image" -- "$@"
 }
 run inside id
-inside touch /usr/share/haarflow/x 2>&1 | grep "Read-only file system" || fail "the root can be written"
+{ inside touch /usr/share/haarflow/x 2>&1 || true; } | grep "Read-only file system" || fail "the root can be written"
 inside haarflow-server --listen unix:/mnt/socket --device cpu:1 --endpoint-file /mnt/endpoint.json >"$work/server.log" 2>&1 &
 server=$!
 pids+=("$server")

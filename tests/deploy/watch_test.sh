@@ -57,9 +57,10 @@ load >load.log 2>&1 &
 load_pid=$!
 pids+=("$load_pid")
 until_true 300 "three rounds" grep -q '^round 3$' load.log
+until_true 120 "a published job" sh -c "haarflow jobs | grep -q SUCCEEDED"
 
 say "every panel"
-python3 "$source_dir/tests/deploy/check_panels.py" "$url" "$source_dir"/deploy/grafana/dashboards/*.json || {
+python3 "$source_dir/tests/deploy/check_panels.py" "$url" "$source_dir"/deploy/prometheus/alerts.yml "$source_dir"/deploy/grafana/dashboards/*.json || {
   [ -e "$source_dir/server/metrics/metric_table.cc" ] && fail "panels without data"
   echo "the server of this tree does not have all metrics yet"
 }
