@@ -19,9 +19,12 @@ if [ "$variant" = cuda ]; then
   [ -e "$CUDA_HOME/lib64" ] || ln -s lib "$CUDA_HOME/lib64"
   export CUDA_HOME
 fi
-cmake -S "$source" -B /tmp/build -G Ninja -DCMAKE_BUILD_TYPE=Release -DHAARFLOW_TORCH=OFF -DHAARFLOW_TESTS=OFF -DHAARFLOW_BENCH=OFF \
+# A ccache that is mounted is used: paths are made relative to the source.
+export CCACHE_BASEDIR="$source" CCACHE_NOHASHDIR=1
+build=$source/build/container
+cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DHAARFLOW_TORCH=OFF -DHAARFLOW_TESTS=OFF -DHAARFLOW_BENCH=OFF \
   -DHAARFLOW_CUDA=$cuda
-cmake --build /tmp/build
+cmake --build "$build" ${JOBS:+-j "$JOBS"}
 mkdir -p "$out"
-(cd /tmp/build && cpack -G DEB -B "$out")
+(cd "$build" && cpack -G DEB -B "$out")
 rm -rf "$out/_CPack_Packages"

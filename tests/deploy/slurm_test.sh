@@ -117,8 +117,21 @@ say "a trainer takes a job"
 submit --time=20 --cpus-per-task=1 "$HAARFLOW_SLURM/trainer.sbatch"
 trainer=$job
 run "${client[@]}" retune phi4-l6-e1 --set lambda=6.9 --ess 0.5 --budget 20 --watch | tail -n 12
-run scancel --batch --signal=TERM "$trainer"
-run scancel --signal=TERM "$trainer"
+
+say "the trainer's time limit comes near: it gives the job back, is requeued, and goes on from its state"
+job_state() { "${client[@]}" job "$retuning" | sed -n 's/^.*\(PENDING\|LEASED\|RUNNING\|SUCCEEDED\|FAILED\).*/\1/p' | head -n 1; }
+in_state() { job_state | grep -qE "$1"; }
+run "${client[@]}" retune phi4-l16 --set lambda=5.2 --ess 0.9 --budget 300 | tee retune.txt
+retuning=$(sed -n 's/^job *//p' retune.txt)
+until_true 60 "the job runs" in_state RUNNING
+sleep 15
+run scancel --batch --signal=USR1 "$trainer"
+until_true 60 "requeued" sh -c "scontrol show job $trainer | grep -q Restarts=1"
+until_true 420 "the job" in_state 'SUCCEEDED|FAILED'
+"${client[@]}" job "$retuning"
+in_state SUCCEEDED || fail "the re-tuning did not succeed"
+"${client[@]}" job "$retuning" | grep -q '^attempts  *2' || fail "the job was not given back once"
+run scancel "$trainer"
 until_true 60 "the trainer" gone "$trainer"
 cat haarflow-trainer.*.out
 
