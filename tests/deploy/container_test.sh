@@ -50,20 +50,20 @@ mkdir "$work/run"
 chown 10001:10001 "$work/run"
 # The way to the image, for another user than root.
 chmod 755 "$work" "$work/storage" "$work/storage/vfs" "$work/storage/vfs/dir"
-inside() {
-  USER=haarflow setpriv --reuid 10001 --regid 10001 --clear-groups ch-run --unset-env='*' --set-env=PATH=/usr/bin:/bin --set-env=HAARFLOW_OPT_STORE=/usr/share/haarflow/models \
-    --bind "$work/run:/mnt" "$image" -- "$@"
-}
-run inside id
-{ inside touch /usr/share/haarflow/x 2>&1 || true; } | grep "Read-only file system" || fail "the root can be written"
-inside haarflow-server --listen unix:/mnt/socket --device cpu:1 --endpoint-file /mnt/endpoint.json >"$work/server.log" 2>&1 &
+inside=(env USER=haarflow setpriv --reuid 10001 --regid 10001 --clear-groups ch-run --unset-env='*' --set-env=PATH=/usr/bin:/bin
+  --set-env=HAARFLOW_OPT_STORE=/usr/share/haarflow/models --bind "$work/run:/mnt" "$image" --)
+echo "ch-run --unset-env=* --set-env=PATH=... --set-env=HAARFLOW_OPT_STORE=... --bind run:/mnt IMAGE -- ..., by user 10001:"
+in_image() { printf '$ %s\n' "$*"; "${inside[@]}" "$@"; }
+in_image id
+{ "${inside[@]}" touch /usr/share/haarflow/x 2>&1 || true; } | grep "Read-only file system" || fail "the root can be written"
+"${inside[@]}" haarflow-server --listen unix:/mnt/socket --device cpu:1 --endpoint-file /mnt/endpoint.json >"$work/server.log" 2>&1 &
 server=$!
 pids+=("$server")
 until_true 60 "the server in the container" test -e "$work/run/endpoint.json"
 ps -o user:12=,args= -C haarflow-server | grep unix:/mnt || true
-run inside haarflow --server unix:/mnt/socket healthcheck
-run inside haarflow --no-progress --server unix:/mnt/socket sample u1-l8-b2 -n 1000 --seed 3 --observables plaquette
-run inside haarflow-trainer check /usr/share/haarflow/specs/u1-l8-b2.txtpb
+in_image haarflow --server unix:/mnt/socket healthcheck
+in_image haarflow --no-progress --server unix:/mnt/socket sample u1-l8-b2 -n 1000 --seed 3 --observables plaquette
+in_image haarflow-trainer check /usr/share/haarflow/specs/u1-l8-b2.txtpb
 stop "$server"
 [ ! -e "$work/run/endpoint.json" ] || fail "SIGTERM did not drain it"
 buildah "${store[@]}" umount --all >/dev/null
