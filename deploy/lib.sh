@@ -61,7 +61,7 @@ install_prometheus() {
   command -v apt-get >/dev/null || { echo "   no apt-get: tests of deploy/prometheus will be skipped" >&2; return 0; }
   rm -rf "$deps/prometheus"
   mkdir -p "$deps/prometheus"
-  (cd "$deps/prometheus" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb && touch .complete) ||
+  (cd "$deps/prometheus" && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb && touch .complete) ||
     echo "   prometheus could not be fetched: tests of deploy/prometheus will be skipped" >&2
 }
 

@@ -30,8 +30,7 @@ PY
 
 say "two replicas: calls take turns"
 samplers 2
-for seed in 1 2 3 4 5 6; do haarflow --no-progress --server "$all" sample u1-l8-b2 -n 200 --seed $seed --observables plaquette >/dev/null; done
-# Each command is a connection of its own and begins anywhere: one process that asks often takes turns.
+# One process with one connection that calls nine times. (Commands of one call begin at a random replica anyway.)
 haarflow --no-progress --server "$all" --json thermo phi4-l8-lambda --scan lambda=4:8:9 -n 512 >/dev/null
 for i in 1 2; do
   n=$(counter "s2-$i.json" haarflow_requests_total)
