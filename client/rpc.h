@@ -20,7 +20,7 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
 void ShowToken(const std::string& token, grpc::ClientContext* context);
 // Token and deadline of a call that returns one message.
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context);
-// A channel to "host:port", "unix:/path" or what "file:/path" names, connected lazily. INVALID_ARGUMENT for what is no address; as
+// A channel to "host:port" or "unix:/path", connected lazily. INVALID_ARGUMENT for what is no address; as
 // Client::Connect for tokens and PEM files.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address, const ClientOptions& options);
 

@@ -45,18 +45,16 @@ install_packages() {
 
 # A virtual environment for pip and for the tests that open results in Python.
 install_python() {
-  if [ ! -e "$deps/venv/.complete" ]; then
-    rm -rf "$deps/venv"
-    python3 -m venv "$deps/venv" || die "python3 -m venv failed: is python3-venv installed?"
-    "$deps/venv/bin/pip" install -q numpy h5py safetensors || die "pip could not install numpy, h5py, safetensors: is PyPI reachable?"
-    touch "$deps/venv/.complete"
-  fi
-  # Environments that were made before it was needed lack it.
-  "$deps/venv/bin/python" -c 'import yaml' 2>/dev/null || "$deps/venv/bin/pip" install -q pyyaml || die "pip could not install pyyaml: is PyPI reachable?"
+  [ -e "$deps/venv/.complete" ] && return 0
+  rm -rf "$deps/venv"
+  python3 -m venv "$deps/venv" || die "python3 -m venv failed: is python3-venv installed?"
+  "$deps/venv/bin/pip" install -q numpy h5py safetensors || die "pip could not install numpy, h5py, safetensors: is PyPI reachable?"
+  touch "$deps/venv/.complete"
 }
 
-# Prometheus and promtool, unpacked beside: installed as a package it would start a service.
-install_prometheus() {
+# What the default tests of deploy/ need: a reader of YAML, promtool. Prometheus is unpacked beside: installed as a package it would start a service.
+install_deploy_tools() {
+  "$deps/venv/bin/python" -c 'import yaml' 2>/dev/null || "$deps/venv/bin/pip" install -q pyyaml || die "pip could not install pyyaml: is PyPI reachable?"
   [ -e "$deps/prometheus/.complete" ] && return 0
   command -v apt-get >/dev/null || { echo "   no apt-get: tests of deploy/prometheus will be skipped" >&2; return 0; }
   rm -rf "$deps/prometheus"
@@ -86,7 +84,7 @@ set_up() {
   mkdir -p "$deps"
   timed "Debian packages" install_packages "${build_packages[@]}"
   timed "Python environment (.deps/venv)" install_python
-  timed "Prometheus (.deps/prometheus)" install_prometheus
+  timed "Tools for deployments (.deps/prometheus)" install_deploy_tools
   timed "LibTorch (.deps/libtorch)" install_torch
 }
 

@@ -2,8 +2,7 @@
 # Sets up, builds, runs the tests; ends with ctest's summary.
 #   deploy/test.sh [--long] [--cuda]
 # The default tier takes minutes on two cores. --long: statistics at full length, and the sanitizer builds (AddressSanitizer and
-# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests; and every deployment started for real
-# (a Slurm cluster, containers, Prometheus), for which it installs more packages and wants root.
+# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 long=0
@@ -17,6 +16,7 @@ done
 # One thread per process: two OpenMP threads on a loaded machine run convolutions many times slower than one.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 set_up
+# The long tier starts every deployment for real (a Slurm cluster, containers, Prometheus): more packages, and it wants root.
 [ $long = 0 ] || set_up_deploy
 timed "Build" build_targets
 if [ $long = 1 ]; then
