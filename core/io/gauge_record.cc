@@ -79,8 +79,7 @@ std::string GaugeRecordText(const PartContents& run, const RowBlock& block, cons
     json["values"][header.observables(k)] = NumberJson(block.observables[k][0]);
   }
   json.update(JsonOf(HeaderAttributes(header)));
-  json.erase("axes");  // the file's own are others
-  json.erase("dataset");
+  for (const char* name : kArrayAttributes) json.erase(name);
   json["numerics_class"] = run.numerics_class;
   json["configurations"] = run.configurations;
   json["sha256"] = sha256;

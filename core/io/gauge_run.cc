@@ -21,6 +21,7 @@
 namespace haarflow {
 namespace {
 
+constexpr uint64_t kTextBytes = 1 << 14;  // beside a field: headers and a record
 constexpr char kSetFormat[] = "haarflow configuration files";
 
 bool Exists(const std::string& path) {
@@ -168,9 +169,7 @@ class GaugeWriter {
     ASSIGN_OR_RETURN(const auto attributes, AttributesOf(run_, sha_.Finish().Hex()));
     Json json = JsonOf(attributes);
     json["format"] = kSetFormat;
-    json.erase("axes");  // the files' own are others
-    json.erase("dataset");
-    json.erase("convention");
+    for (const char* name : kArrayAttributes) json.erase(name);
     json["index"] = indices_;
     TemporaryFile file(GaugeRunFile(path_));
     RETURN_IF_ERROR(WriteText(file.name(), TextOf(json)));
@@ -267,7 +266,7 @@ absl::Status WriteGaugeRun(const PartContents& run, const RowSource& rows, Gauge
   RETURN_IF_ERROR(CheckGaugeTarget(run.header.target()));
   GaugeWriter writer(run, format, nersc_rows, path);
   RETURN_IF_ERROR(writer.Open());
-  const uint64_t each = static_cast<uint64_t>(FieldSize(run.header.target())) * sizeof(double) + kMaxGaugeText;
+  const uint64_t each = static_cast<uint64_t>(FieldSize(run.header.target())) * sizeof(double) + kTextBytes;
   RETURN_IF_ERROR(CheckSpace(path, each, run.configurations));
   RETURN_IF_ERROR(rows([&](const SampleRow& row) { return writer.Add(row); }));
   return writer.Finish();

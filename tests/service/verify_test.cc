@@ -50,7 +50,7 @@ class VerifyTest : public ::testing::Test {
     ASSERT_TRUE(world_->server->WaitForOutput("INFO serving")) << world_->server->output();
     ASSERT_EQ(Haarflow("sample small -n 300 --seed 5 --burn-in 20 -o chain.h5").exit_code, 0);
     ASSERT_EQ(Haarflow("sample small -n 100 --seed 6 --mode reweighted --float32 -o weighted.npy").exit_code, 0);
-    const Outcome su3 = Haarflow(std::string("sample ") + kSu3 + " -n 6 --seed 7 -o su3.lime");
+    const Outcome su3 = Haarflow(std::string("sample ") + kSu3 + " -n 6 --seed 7 --burn-in 2 -o su3.lime");
     ASSERT_EQ(su3.exit_code, 0) << su3.err;
   }
   static void TearDownTestSuite() {
@@ -102,7 +102,7 @@ class VerifyTest : public ::testing::Test {
     ASSERT_TRUE(written.ok()) << written;
   }
   static void ExpectFound(const std::string& file, const std::string& what) {
-    for (const std::string& store : {" --store store", ""}) {
+    for (const std::string store : {" --store store", ""}) {
       const Outcome outcome = Haarflow("verify " + file + store);
       EXPECT_NE(outcome.exit_code, 0) << what;
       EXPECT_THAT(outcome.err, HasSubstr(what));
@@ -115,8 +115,8 @@ class VerifyTest : public ::testing::Test {
 VerifyTest::World* VerifyTest::world_ = nullptr;
 
 TEST_F(VerifyTest, WhatWasDrawnIsDrawnAgainHereAndByTheServer) {
-  for (const std::string& file : {"chain.h5", "weighted.npy", "su3.lime"}) {
-    for (const std::string& store : {" --store store", ""}) {
+  for (const std::string file : {"chain.h5", "weighted.npy", "su3.lime"}) {
+    for (const std::string store : {" --store store", ""}) {
       const Outcome outcome = Haarflow("--json verify " + file + store);
       ASSERT_EQ(outcome.exit_code, 0) << file << outcome.err;
       const Json json = Json::parse(outcome.out);
@@ -147,7 +147,7 @@ TEST_F(VerifyTest, EveryAlterationOfAChainIsFound) {
     const size_t at = 20 * 256 + ((1 * 4 + 2) * 4 + 3) * 8;  // the last bit of one angle
     (*rows->mutable_payload())[at] ^= 1;
   });
-  found("log_q", [](auto*, auto* rows, auto*) { rows->set_log_q(9, std::nextafter(rows->log_q(9), 0)); });
+  found("log_q", [](auto*, auto* rows, auto*) { rows->set_log_q(9, std::nextafter(rows->log_q(9), 1)); });
   found("action", [](auto*, auto* rows, auto*) { rows->set_action(9, rows->action(9) + 1e-12); });
   found("log_weight", [](auto*, auto* rows, auto*) { rows->set_log_weight(9, rows->log_weight(9) + 1e-12); });
   found("plaquette", [](auto*, auto* rows, auto*) {
@@ -203,7 +203,7 @@ TEST_F(VerifyTest, GaugeFilesAreVerifiedInEveryFormat) {
   ASSERT_EQ(Haarflow("convert full.nersc rows.nersc --nersc-rows 2").exit_code, 0);
   ASSERT_EQ(Haarflow("convert rows.nersc rows.h5").exit_code, 0);
   ASSERT_EQ(Haarflow("convert full.nersc back.npy").exit_code, 0);
-  for (const std::string& file : {"full.nersc", "rows.nersc", "rows.h5", "back.npy"}) {
+  for (const std::string file : {"full.nersc", "rows.nersc", "rows.h5", "back.npy"}) {
     const Outcome outcome = Haarflow("--json verify " + file + " --store store");
     ASSERT_EQ(outcome.exit_code, 0) << file << ": " << outcome.err;
     const Json json = Json::parse(outcome.out);
