@@ -1,6 +1,7 @@
 // haarflow sample: configurations into a file, or observables alone.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -19,12 +20,9 @@
 namespace haarflow {
 namespace {
 
-absl::Status Usage(const std::string& what) { return WithExitCode(absl::InvalidArgumentError(what), kExitUsage); }
+constexpr std::chrono::seconds kSyncEvery{10};
 
-// Trouble with a file of ours; what is inside it may be corrupt.
-absl::Status FileTrouble(const absl::Status& status) {
-  return WithExitCode(status, absl::IsDataLoss(status) ? kExitCorrupt : kExitLocalFile);
-}
+absl::Status Usage(const std::string& what) { return WithExitCode(absl::InvalidArgumentError(what), kExitUsage); }
 
 bool Exists(const std::string& path) {
   std::error_code ignored;
@@ -47,6 +45,7 @@ class SampleCommand {
   absl::Status CheckSameRun(const v1::SampleHeader& header) const;
   absl::Status FillRequest(const Client& client);
   absl::Status Receive(const Client& client);
+  absl::Status Journal(const v1::SampleResponse& message);
   absl::Status Explain(const absl::Status& status) const;
   absl::Status Conclude();
   void PrintAnswer(double seconds) const;
@@ -57,6 +56,7 @@ class SampleCommand {
   const std::string part_path_;
 
   std::unique_ptr<PartWriter> journal_;
+  std::chrono::steady_clock::time_point synced_at_ = std::chrono::steady_clock::now();
   bool journal_has_run_ = false;  // what was resumed
   uint64_t total_ = 0;
   uint64_t steps_before_ = 0;
@@ -99,7 +99,7 @@ absl::Status SampleCommand::OpenJournal() {
           absl::StrCat(part_path_, " holds an unfinished run: --resume goes on with it, --force throws it away"));
     }
   }
-  if (options_.resume && !Exists(part_path_) && Exists(options_.output)) {
+  if (options_.resume && !Exists(part_path_) && std::any_of(files.begin(), files.end(), Exists)) {
     RETURN_IF_ERROR(ReopenConfigurations(options_.output, part_path_));
   }
   if (options_.resume && Exists(part_path_)) {
@@ -184,6 +184,15 @@ absl::Status SampleCommand::FillRequest(const Client& client) {
   return absl::OkStatus();
 }
 
+// A machine that goes down takes no more than the last seconds with it.
+absl::Status SampleCommand::Journal(const v1::SampleResponse& message) {
+  RETURN_IF_ERROR(journal_->Append(message));
+  const auto now = std::chrono::steady_clock::now();
+  if (now - synced_at_ < kSyncEvery) return absl::OkStatus();
+  synced_at_ = now;
+  return journal_->Sync();
+}
+
 absl::Status SampleCommand::Receive(const Client& client) {
   ProgressBar progress(globals_.progress, request_.mode() == v1::SAMPLE_MODE_REWEIGHTED ? "proposals" : "steps", total_,
                        steps_before_);
@@ -198,7 +207,10 @@ absl::Status SampleCommand::Receive(const Client& client) {
   };
   absl::Status local;
   const absl::Status status = client.Sample(request_, stream, [&](const v1::SampleResponse& message) {
-    if (to_file()) local = FileTrouble(journal_->Append(message));
+    if (to_file() && message.has_header()) {
+      local = WithExitCode(CheckHolds(options_.output, message.header().target()), kExitUsage);
+    }
+    if (local.ok() && to_file()) local = FileTrouble(Journal(message));
     if (local.ok()) {
       // With a file, the columns are read from the journal at the end.
       local = assembler_.Add(message,
@@ -234,7 +246,7 @@ absl::Status SampleCommand::Conclude() {
   }
   RETURN_IF_ERROR(journal_->Sync());
   ASSIGN_OR_RETURN(run_, ReadPart(part_path_, [this](const SampleRow& row) { return columns_.Add(row); }));
-  RETURN_IF_ERROR(WriteConfigurations(part_path_, options_.output));
+  RETURN_IF_ERROR(WriteConfigurations(part_path_, options_.output, {.nersc_rows = options_.nersc_rows}));
   ::unlink(part_path_.c_str());
   return absl::OkStatus();
 }
@@ -243,7 +255,7 @@ void SampleCommand::PrintAnswer(double seconds) const {
   const bool metropolis = IsMetropolis(run_.header);
   const std::vector<v1::Estimate> estimates = EstimateObservables(run_.header, columns_);
   const LogZ log_z{run_.statistics.log_z(), run_.statistics.log_z_error(), ExactLogZ(run_.header.target())};
-  const std::vector<std::string> files = to_file() ? FilesOf(options_.output).value() : std::vector<std::string>();
+  const std::vector<std::string> files = to_file() ? WrittenFiles(options_.output) : std::vector<std::string>();
   if (globals_.json) {
     Json json = {{"run", HeaderJson(run_.header)},
                  {"steps", run_.steps},

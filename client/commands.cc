@@ -26,6 +26,10 @@ ExitCode CodeForQuality(const v1::EnsembleQuality& quality, bool require_reliabl
   return require_reliable && !quality.reliable() ? kExitUnreliable : kExitOk;
 }
 
+absl::Status FileTrouble(const absl::Status& status) {
+  return WithExitCode(status, absl::IsDataLoss(status) ? kExitCorrupt : kExitLocalFile);
+}
+
 std::string DescribeRun(const v1::SampleHeader& header) {
   std::string text = absl::StrCat(header.model(), " version ", header.version());
   if (ValidateTarget(header.target()).ok()) absl::StrAppend(&text, ", ", DescribeTarget(header.target()));

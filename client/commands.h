@@ -36,6 +36,20 @@ struct SampleOptions {
   std::vector<std::string> observables;
   bool resume = false;
   bool force = false;
+  int nersc_rows = 3;
+};
+
+struct ConvertOptions {
+  std::vector<std::string> files;  // what to read, and last what to write
+  bool force = false;
+  int nersc_rows = 3;
+};
+
+struct VerifyOptions {
+  std::vector<std::string> files;
+  std::string store;              // empty: the server draws again
+  std::string model;              // weigh the fields by this model instead
+  std::vector<Setting> settings;  // of that model's target
 };
 
 struct MeasureOptions {
@@ -72,6 +86,8 @@ absl::StatusOr<ExitCode> RunModels(const Globals& globals);
 absl::StatusOr<ExitCode> RunModel(const Globals& globals, const std::string& name, bool spec_only);
 absl::StatusOr<ExitCode> RunHealthcheck(const Globals& globals, const std::string& model);
 absl::StatusOr<ExitCode> RunSample(const Globals& globals, const SampleOptions& options, const std::stop_token& stop);
+absl::StatusOr<ExitCode> RunConvert(const Globals& globals, const ConvertOptions& options);
+absl::StatusOr<ExitCode> RunVerify(const Globals& globals, const VerifyOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunThermo(const Globals& globals, const ThermoOptions& options, const std::stop_token& stop);
@@ -97,6 +113,8 @@ absl::StatusOr<ExitCode> RunCancel(const Globals& globals, const std::string& jo
 // Shared by the commands.
 absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const Globals& globals);
 ExitCode CodeForQuality(const v1::EnsembleQuality& quality, bool require_reliable);
+// Trouble with a file of ours; what is inside it may be corrupt.
+absl::Status FileTrouble(const absl::Status& status);
 // "u1-l16-b2 version 3, U(1) Wilson, beta = 2, 16x16, seed 7"
 std::string DescribeRun(const v1::SampleHeader& header);
 

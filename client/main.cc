@@ -24,6 +24,8 @@ struct CommandLine {
   std::string health_model;
   std::string mode;
   SampleOptions sample;
+  ConvertOptions convert;
+  VerifyOptions verify;
   MeasureOptions measure;
   LogZOptions log_z;
   ThermoOptions thermo;
@@ -66,18 +68,47 @@ void AddDraw(CLI::App* command, CommandLine* line, DrawOptions* draw, const std:
   command->add_flag("--require-reliable", draw->require_reliable, "Exit with 7 when the answer is not reliable");
 }
 
+void AddNerscRows(CLI::App* command, int* rows) {
+  command->add_option("--nersc-rows", *rows, "Rows of each link in NERSC files: 3, or 2 without what they determine")
+      ->check(CLI::IsMember({2, 3}))
+      ->capture_default_str();
+}
+
 void AddSample(CLI::App* app, CommandLine* line) {
   CLI::App* command = app->add_subcommand("sample", "Draw exact configurations into a file");
   SampleOptions* options = &line->sample;
   AddDraw(command, line, &options->draw, "Configurations to draw: chain steps, or weighted proposals");
-  command->add_option("-o,--output", options->output, "FILE.h5, FILE.hdf5 or FILE.npy; without it, observables alone");
+  command->add_option("-o,--output", options->output,
+                      "FILE.h5, FILE.hdf5 or FILE.npy; SU(3) in four dimensions also FILE.lime, FILE.ildg (ILDG) and "
+                      "FILE.nersc; without it, observables alone");
   AddMode(command, &line->mode);
   command->add_option("--burn-in", options->burn_in, "Chain steps before the first one delivered");
   command->add_flag("--float32", options->float32, "Fields rounded to float32");
   command->add_option("--observables", options->observables, "Values to store for each configuration: a,b,...")
       ->delimiter(',');
-  command->add_flag("--resume", options->resume, "Go on with an interrupted run, or extend a finished HDF5 file to -n");
+  command->add_flag("--resume", options->resume, "Go on with an interrupted run, or extend a finished file to -n");
   command->add_flag("--force", options->force, "Replace an existing file");
+  AddNerscRows(command, &options->nersc_rows);
+}
+
+void AddFiles(CLI::App* app, CommandLine* line) {
+  CLI::App* convert = app->add_subcommand("convert", "Write configurations in another format");
+  convert
+      ->add_option("files", line->convert.files,
+                   "IN... OUT: HDF5, npy, ILDG or NERSC by content to OUT.h5, .hdf5, .npy, .lime, .ildg or .nersc")
+      ->required();
+  convert->add_flag("--force", line->convert.force, "Replace an existing file");
+  AddNerscRows(convert, &line->convert.nersc_rows);
+
+  CLI::App* verify = app->add_subcommand(
+      "verify",
+      "Draw a file's configurations again from their names and compare everything; exit with 5 when they differ");
+  verify->add_option("files", line->verify.files, "HDF5, npy, ILDG or NERSC; several are parts of one run")->required();
+  verify->add_option("--store", line->verify.store, "Draw from this store here; without it, the server draws");
+  verify->add_option(
+      "--model", line->verify.model,
+      "NAME or NAME/VERSION: action and log q of the fields by this model of --store, whoever made them");
+  AddSettings(verify, line, "NAME=VALUE: with --model, another parameter of the theory than the model's own");
 }
 
 void AddError(CLI::App* command, double* error) {
@@ -202,6 +233,7 @@ void Describe(CLI::App* app, CommandLine* line) {
   model->add_option("name", line->model, "Name of the model")->required();
   model->add_flag("--spec", line->spec, "Print its spec, as stored");
   AddSample(app, line);
+  AddFiles(app, line);
   AddEstimates(app, line);
   AddOperation(app, line);
   AddConnection(app, &line->globals);
@@ -220,6 +252,7 @@ absl::Status ParseSettings(CommandLine* line) {
     draw->settings = settings;
   }
   line->retune.settings = settings;
+  line->verify.settings = settings;
   if (!line->scan.empty()) {
     ASSIGN_OR_RETURN(line->thermo.scan, ParseScan(line->scan));
   }
@@ -236,6 +269,8 @@ absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const 
   if (app.got_subcommand("models")) return RunModels(line->globals);
   if (app.got_subcommand("model")) return RunModel(line->globals, line->model, line->spec);
   if (app.got_subcommand("sample")) return RunSample(line->globals, line->sample, stop);
+  if (app.got_subcommand("convert")) return RunConvert(line->globals, line->convert);
+  if (app.got_subcommand("verify")) return RunVerify(line->globals, line->verify, stop);
   if (app.got_subcommand("logz")) return RunLogZ(line->globals, line->log_z, stop);
   if (app.got_subcommand("thermo")) return RunThermo(line->globals, line->thermo, stop);
   if (app.got_subcommand("retune")) return RunRetune(line->globals, line->retune, stop);

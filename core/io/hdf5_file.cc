@@ -201,7 +201,7 @@ class Tables {
   Sha256 sha_;
 };
 
-absl::Status WriteContents(const PartContents& run, const std::string& part_path, const std::string& name) {
+absl::Status WriteContents(const PartContents& run, const RowSource& rows, const std::string& name) {
   const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST);
   H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG);
@@ -209,7 +209,7 @@ absl::Status WriteContents(const PartContents& run, const std::string& part_path
   if (!file.ok()) return H5Status("creating the file");
   Tables tables(run);
   RETURN_IF_ERROR(tables.Create(file.get()));
-  RETURN_IF_ERROR(ReadPart(part_path, [&](const SampleRow& row) { return tables.AddRow(row); }).status());
+  RETURN_IF_ERROR(rows([&](const SampleRow& row) { return tables.AddRow(row); }));
   RETURN_IF_ERROR(tables.Finish());
   ASSIGN_OR_RETURN(const auto attributes, AttributesOf(run, tables.Sha256Hex()));
   for (const Attribute& attribute : attributes) {
@@ -222,7 +222,7 @@ absl::Status WriteContents(const PartContents& run, const std::string& part_path
 
 }  // namespace
 
-absl::Status WriteHdf5(const PartContents& run, const std::string& part_path, const std::string& path) {
+absl::Status WriteHdf5(const PartContents& run, const RowSource& rows, const std::string& path) {
   const H5Silence silence;
   for (const std::string& name : run.header.observables()) {
     if (name.empty() || name.find('/') != std::string::npos || name == ".") {
@@ -234,7 +234,7 @@ absl::Status WriteHdf5(const PartContents& run, const std::string& part_path, co
   const uint64_t bytes = run.configurations * (run.header.configuration_bytes() + 8 * columns);
   RETURN_IF_ERROR(CheckSpace(path, bytes + bytes / 64 + (1 << 18)));
   TemporaryFile temporary(path);
-  RETURN_IF_ERROR(Annotate(WriteContents(run, part_path, temporary.name()), absl::StrCat("writing ", path)));
+  RETURN_IF_ERROR(Annotate(WriteContents(run, rows, temporary.name()), absl::StrCat("writing ", path)));
   return temporary.Publish();
 }
 

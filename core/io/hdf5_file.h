@@ -18,10 +18,11 @@
 
 namespace haarflow {
 
-// `run` is what ReadPart(part_path) said. Memory: one chunk of configurations.
-absl::Status WriteHdf5(const PartContents& run, const std::string& part_path, const std::string& path);
+// `run` describes the rows. Memory: one chunk of configurations.
+absl::Status WriteHdf5(const PartContents& run, const RowSource& rows, const std::string& path);
 
-// The inverse: a journal with one header, chunks, and the token in an unfinished summary. Verifies the fields' SHA-256.
-absl::Status PartFromHdf5(const std::string& path, const std::string& part_path);
+// The inverse: header, chunks, and the token in an unfinished summary. Rows are bounded by the datasets' extents; what
+// the attributes say is compared with the header, and the fields' SHA-256 is verified at the end: DATA_LOSS.
+absl::Status ReadHdf5(const std::string& path, const MessageVisitor& visit);
 
 }  // namespace haarflow

@@ -1,4 +1,4 @@
-// Reading a finished file back into a journal.
+// Reading a finished file back.
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -8,7 +8,6 @@
 #include "core/io/hdf5_file.h"
 #include "core/io/hdf5_handles.h"
 #include "core/io/run_attributes.h"
-#include "core/io/temporary_file.h"
 
 namespace haarflow {
 namespace {
@@ -131,51 +130,87 @@ class Replay {
   Sha256 sha_;
 };
 
-absl::Status Convert(const std::string& path, PartWriter* part) {
+// Whether the attribute, where there is one, has this value.
+bool SameAttribute(hid_t file, const Attribute& expected) {
+  const char* name = expected.name.c_str();
+  if (H5Aexists(file, name) <= 0) return true;
+  const H5Handle attribute(H5Aopen(file, name, H5P_DEFAULT), H5Aclose);
+  const H5Handle space(H5Aget_space(attribute.get()), H5Sclose);
+  const hssize_t n = H5Sget_simple_extent_npoints(space.get());
+  if (const auto* text = std::get_if<std::string>(&expected.value)) {
+    const auto read = ReadBytes(file, name);
+    return read.ok() && *read == *text;
+  }
+  if (const auto* number = std::get_if<double>(&expected.value)) {
+    double read = 0;
+    return n == 1 && H5Aread(attribute.get(), H5T_NATIVE_DOUBLE, &read) >= 0 && read == *number;
+  }
+  if (const auto* number = std::get_if<uint64_t>(&expected.value)) {
+    uint64_t read = 0;
+    return n == 1 && H5Aread(attribute.get(), H5T_NATIVE_UINT64, &read) >= 0 && read == *number;
+  }
+  if (const auto* numbers = std::get_if<std::vector<uint64_t>>(&expected.value)) {
+    std::vector<uint64_t> read(numbers->size());
+    return n == static_cast<hssize_t>(read.size()) && H5Aread(attribute.get(), H5T_NATIVE_UINT64, read.data()) >= 0 &&
+           read == *numbers;
+  }
+  return true;  // lists of names and opaque bytes are the header message's own
+}
+
+struct RootTexts {
+  std::string header;
+  std::string statistics;
+  std::string token;
+  std::string sha256;
+};
+
+absl::StatusOr<RootTexts> ReadRoot(hid_t file) {
+  RootTexts texts;
+  ASSIGN_OR_RETURN(texts.header, ReadBytes(file, "header_message"));
+  ASSIGN_OR_RETURN(texts.statistics, ReadBytes(file, "statistics_message"));
+  ASSIGN_OR_RETURN(texts.token, ReadBytes(file, "resume_token"));
+  ASSIGN_OR_RETURN(texts.sha256, ReadBytes(file, "sha256"));
+  return texts;
+}
+
+absl::Status Read(const std::string& path, const MessageVisitor& visit) {
   const H5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (!file.ok()) return absl::DataLossError("not an HDF5 file");
-  ASSIGN_OR_RETURN(const std::string header_bytes, ReadBytes(file.get(), "header_message"));
-  ASSIGN_OR_RETURN(const std::string statistics_bytes, ReadBytes(file.get(), "statistics_message"));
-  ASSIGN_OR_RETURN(const std::string token, ReadBytes(file.get(), "resume_token"));
-  ASSIGN_OR_RETURN(const std::string sha256, ReadBytes(file.get(), "sha256"));
+  ASSIGN_OR_RETURN(const RootTexts texts, ReadRoot(file.get()));
   v1::SampleResponse header;
   v1::SampleResponse summary;
-  if (header_bytes.empty() || token.empty() || !header.mutable_header()->ParseFromString(header_bytes) ||
-      !summary.mutable_summary()->mutable_statistics()->ParseFromString(statistics_bytes)) {
-    return absl::DataLossError("has no resume token of haarflow");
+  if (texts.header.empty() || !header.mutable_header()->ParseFromString(texts.header) ||
+      !summary.mutable_summary()->mutable_statistics()->ParseFromString(texts.statistics)) {
+    return absl::DataLossError("has no header message: haarflow did not write it");
   }
-  summary.mutable_summary()->set_resume_token(token);
+  summary.mutable_summary()->set_resume_token(texts.token);
   if (header.header().configuration_bytes() == 0) return absl::DataLossError("says that it has no fields");
-  SampleAssembler check(/*keep_fields=*/false);  // before any size in the header is believed
+  SampleAssembler check(/*keep_fields=*/false, /*foreign=*/true);  // before any size in the header is believed
   RETURN_IF_ERROR(check.Add(header));
-  RETURN_IF_ERROR(part->Append(header));
+  for (const Attribute& attribute : HeaderAttributes(header.header())) {
+    if (SameAttribute(file.get(), attribute)) continue;
+    return absl::DataLossError(
+        absl::StrCat("the attribute ", attribute.name, " is not what the file was written with: it was altered"));
+  }
+  RETURN_IF_ERROR(visit(header));
   ASSIGN_OR_RETURN(const hsize_t n, RowsOf(file.get()));
   const hsize_t per_chunk = std::clamp<hsize_t>(kChunkBytes / header.header().configuration_bytes(), 1, 1024);
-  if (header.header().configuration_bytes() > kMaxPartRecordBytes / 2) {
-    return absl::UnimplementedError("configurations are too large to be continued in place: draw into a new file");
-  }
   Replay replay(file.get(), header.header());
   for (hsize_t first = 0; first < n; first += per_chunk) {
     ASSIGN_OR_RETURN(const v1::SampleResponse message, replay.Rows(first, std::min(per_chunk, n - first)));
-    RETURN_IF_ERROR(check.Add(message));
-    RETURN_IF_ERROR(part->Append(message));
+    RETURN_IF_ERROR(visit(message));
   }
-  if (replay.Sha256Hex() != sha256) {
+  if (replay.Sha256Hex() != texts.sha256) {
     return absl::DataLossError("the fields do not have the SHA-256 that the file says: it was altered");
   }
-  return part->Append(summary);
+  return visit(summary);
 }
 
 }  // namespace
 
-absl::Status PartFromHdf5(const std::string& path, const std::string& part_path) {
+absl::Status ReadHdf5(const std::string& path, const MessageVisitor& visit) {
   const H5Silence silence;
-  TemporaryFile temporary(part_path);
-  {
-    ASSIGN_OR_RETURN(const auto part, PartWriter::Create(temporary.name(), /*overwrite=*/true));
-    RETURN_IF_ERROR(Annotate(Convert(path, part.get()), path));
-  }
-  return temporary.Publish();
+  return Annotate(Read(path, visit), path);
 }
 
 }  // namespace haarflow

@@ -1,13 +1,14 @@
 #include "core/io/npy_file.h"
 
+#include <unistd.h>
+
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <type_traits>
 
 #include "core/base/digest.h"
 #include "core/base/status.h"
+#include "core/io/attribute_json.h"
 #include "core/io/run_attributes.h"
 #include "core/io/temporary_file.h"
 
@@ -17,46 +18,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are written as they lie in memory");
 
 constexpr size_t kRowsAtOnce = 256;
-
-// NPY 1.0: magic, version, length, and a Python dictionary padded so that the data begin at a multiple of 64.
-std::string NpyHeader(const std::string& descr, const std::string& shape) {
-  std::string text = absl::StrCat("{'descr': ", descr, ", 'fortran_order': False, 'shape': (", shape, "), }");
-  text.append(64 - (10 + text.size() + 1) % 64, ' ');
-  text += '\n';
-  const auto length = static_cast<uint16_t>(text.size());  // at most 64 observables of bounded names
-  std::string header("\x93NUMPY\x01\x00", 8);
-  header += static_cast<char>(length & 0xFF);
-  header += static_cast<char>(length >> 8);
-  return header + text;
-}
-
-std::string TableDescr(const v1::SampleHeader& header) {
-  std::string descr =
-      "[('index', '<u8'), ('multiplicity', '<u8'), ('log_weight', '<f8'), ('log_q', '<f8'), ('action', '<f8')";
-  for (const std::string& name : header.observables()) {
-    // A second column of one name would not open; `action` is there already.
-    if (name != "action") absl::StrAppend(&descr, ", ('", name, "', '<f8')");
-  }
-  return descr + "]";
-}
-
-nlohmann::ordered_json JsonOf(const std::vector<Attribute>& attributes) {
-  nlohmann::ordered_json json;
-  for (const Attribute& attribute : attributes) {
-    std::visit(
-        [&](const auto& value) {
-          if constexpr (std::is_same_v<std::decay_t<decltype(value)>, OpaqueBytes>) {
-            std::string hex;
-            for (const unsigned char byte : value.bytes) absl::StrAppend(&hex, absl::Hex(byte, absl::kZeroPad2));
-            json[attribute.name] = hex;
-          } else {
-            json[attribute.name] = value;
-          }
-        },
-        attribute.value);
-  }
-  return json;
-}
 
 // Writes what a block holds; gathers the fields' SHA-256.
 class NpyWriter {
@@ -106,12 +67,38 @@ class NpyWriter {
 
 }  // namespace
 
+std::string NpyHeader(const std::string& descr, const std::string& shape) {
+  std::string text = absl::StrCat("{'descr': ", descr, ", 'fortran_order': False, 'shape': (", shape, "), }");
+  text.append(64 - (10 + text.size() + 1) % 64, ' ');
+  text += '\n';
+  const auto length = static_cast<uint16_t>(text.size());  // at most 64 observables of bounded names
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(length & 0xFF);
+  header += static_cast<char>(length >> 8);
+  return header + text;
+}
+
+std::string NpyTableDescr(const v1::SampleHeader& header) {
+  std::string descr =
+      "[('index', '<u8'), ('multiplicity', '<u8'), ('log_weight', '<f8'), ('log_q', '<f8'), ('action', '<f8')";
+  for (const std::string& name : header.observables()) {
+    // A second column of one name would not open; `action` is there already.
+    if (name != "action") absl::StrAppend(&descr, ", ('", name, "', '<f8')");
+  }
+  return descr + "]";
+}
+
+std::string NpyFieldDescr(const v1::SampleHeader& header) {
+  const size_t bytes = ScalarBytes(header);
+  return IsComplex(header.target()) ? absl::StrCat("'<c", 2 * bytes, "'") : absl::StrCat("'<f", bytes, "'");
+}
+
 std::vector<std::string> NpyFilesOf(const std::string& path) {
   const std::string stem = path.substr(0, path.size() - std::strlen(".npy"));
   return {path, stem + ".table.npy", stem + ".json"};
 }
 
-absl::Status WriteNpy(const PartContents& run, const std::string& part_path, const std::string& path) {
+absl::Status WriteNpy(const PartContents& run, const RowSource& rows, const std::string& path) {
   const v1::SampleHeader& header = run.header;
   for (const std::string& name : header.observables()) {
     if (name.find_first_of("'\\\n") != std::string::npos || name.size() > 200) {
@@ -126,29 +113,27 @@ absl::Status WriteNpy(const PartContents& run, const std::string& part_path, con
   ASSIGN_OR_RETURN(OutputStream table, OutputStream::Open(table_file.name()));
   std::string shape = absl::StrCat(run.configurations);
   for (const uint64_t extent : FileShape(header)) absl::StrAppend(&shape, ", ", extent);
-  const size_t bytes = ScalarBytes(header);
-  const std::string descr =
-      IsComplex(header.target()) ? absl::StrCat("'<c", 2 * bytes, "'") : absl::StrCat("'<f", bytes, "'");
-  const std::string fields_header = NpyHeader(descr, shape);
-  const std::string table_header = NpyHeader(TableDescr(header), absl::StrCat(run.configurations, ","));
+  const std::string fields_header = NpyHeader(NpyFieldDescr(header), shape);
+  const std::string table_header = NpyHeader(NpyTableDescr(header), absl::StrCat(run.configurations, ","));
   RETURN_IF_ERROR(fields.Write(fields_header.data(), fields_header.size()));
   RETURN_IF_ERROR(table.Write(table_header.data(), table_header.size()));
 
   NpyWriter writer(header, &fields, &table);
-  RETURN_IF_ERROR(ReadPart(part_path, [&](const SampleRow& row) { return writer.Add(row); }).status());
+  RETURN_IF_ERROR(rows([&](const SampleRow& row) { return writer.Add(row); }));
   RETURN_IF_ERROR(writer.Finish());
   RETURN_IF_ERROR(fields.Close());
   RETURN_IF_ERROR(table.Close());
 
   ASSIGN_OR_RETURN(const auto attributes, AttributesOf(run, writer.Sha256Hex()));
   ASSIGN_OR_RETURN(OutputStream json, OutputStream::Open(json_file.name()));
-  const std::string text =
-      JsonOf(attributes).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  const std::string text = TextOf(JsonOf(attributes));
   RETURN_IF_ERROR(json.Write(text.data(), text.size()));
   RETURN_IF_ERROR(json.Close());
+  // Where the fields are, table and attributes are theirs, whatever happens here.
+  ::unlink(names[0].c_str());
   RETURN_IF_ERROR(table_file.Publish());
   RETURN_IF_ERROR(json_file.Publish());
-  return fields_file.Publish();  // last: where it is, the others are
+  return fields_file.Publish();
 }
 
 }  // namespace haarflow

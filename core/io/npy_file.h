@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/io/byte_source.h"
 #include "core/io/part_file.h"
 
 namespace haarflow {
@@ -15,7 +16,20 @@ namespace haarflow {
 // Fields, table, attributes; `path` ends in .npy.
 std::vector<std::string> NpyFilesOf(const std::string& path);
 
-// `run` is what ReadPart(part_path) said.
-absl::Status WriteNpy(const PartContents& run, const std::string& part_path, const std::string& path);
+// `run` describes the rows.
+absl::Status WriteNpy(const PartContents& run, const RowSource& rows, const std::string& path);
+
+// The inverse: header, chunks, and the token in an unfinished summary. Lengths are bounded by the files' own before
+// anything is allocated; the fields' SHA-256 is verified at the end. DATA_LOSS names the file.
+absl::Status ReadNpy(const std::string& path, const MessageVisitor& visit);
+// The same of bytes in any place.
+absl::Status ReadNpyBytes(const std::string& json, const ByteSource& fields, const ByteSource& table,
+                          const MessageVisitor& visit);
+
+// NPY 1.0: magic, version, length, and a Python dictionary padded so that the data begin at a multiple of 64. `descr`
+// is the type as numpy writes it, `shape` the extents with commas.
+std::string NpyHeader(const std::string& descr, const std::string& shape);
+std::string NpyFieldDescr(const v1::SampleHeader& header);
+std::string NpyTableDescr(const v1::SampleHeader& header);
 
 }  // namespace haarflow

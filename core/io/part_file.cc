@@ -80,6 +80,19 @@ absl::StatusOr<bool> ReadRecord(Reader* reader, std::string* head, std::string* 
 
 }  // namespace
 
+PartContents ContentsOf(const SampleAssembler& assembler) {
+  PartContents run;
+  run.has_header = assembler.has_header();
+  run.header = assembler.header();
+  run.numerics_class = assembler.numerics_class();
+  run.steps = assembler.steps();
+  run.configurations = assembler.configurations();
+  run.statistics = assembler.statistics();
+  run.resume_token = assembler.resume_token();
+  run.complete = assembler.complete();
+  return run;
+}
+
 absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor& visit) {
   ASSIGN_OR_RETURN(const auto reader, Reader::Open(path));
   const uint64_t total = reader->left();
@@ -106,15 +119,10 @@ absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor&
     RETURN_IF_ERROR(Annotate(assembler.Add(message, visit), path));
     run.valid_bytes += kRecordHeaderBytes + body.size();
   }
-  run.torn = run.valid_bytes < total;
-  run.has_header = assembler.has_header();
-  run.header = assembler.header();
-  run.numerics_class = assembler.numerics_class();
-  run.steps = assembler.steps();
-  run.configurations = assembler.configurations();
-  run.statistics = assembler.statistics();
-  run.resume_token = assembler.resume_token();
-  run.complete = assembler.complete();
+  const uint64_t valid_bytes = run.valid_bytes;
+  run = ContentsOf(assembler);
+  run.valid_bytes = valid_bytes;
+  run.torn = valid_bytes < total;
   return run;
 }
 

@@ -37,6 +37,9 @@ struct PartContents {
   bool torn = false;         // bytes after that were ignored
 };
 
+// What an assembler has seen; of a journal, without valid_bytes and torn.
+PartContents ContentsOf(const SampleAssembler& assembler);
+
 // Reads a journal to its end, every row to `visit` (with its field). NOT_FOUND; DATA_LOSS for what is no journal, or
 // one whose intact records contradict each other; what `visit` returns.
 absl::StatusOr<PartContents> ReadPart(const std::string& path, const RowVisitor& visit = nullptr);

@@ -39,6 +39,9 @@ constexpr char kWeightText[] =
     "rows "
     "are independent, each with weight exp(log_weight).";
 
+constexpr char kForeignText[] =
+    "these fields were read from a file of another program: log_weight, log_q and action are not known (NaN).";
+
 const char* ConventionText(const v1::Target& target) {
   if (target.has_sun_wilson()) return kSunText;
   if (target.has_sun_matrix()) return kSingleText;
@@ -59,31 +62,18 @@ std::string NowUtc() {
   return text;
 }
 
-void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
-  out->push_back({"target", CanonicalTarget(target)});
-  out->push_back({"target_description", DescribeTarget(target)});
+// What the fields are.
+void AppendLattice(const v1::Target& target, std::vector<Attribute>* out) {
   if (target.has_phi4()) {
-    const Phi4Couplings couplings = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
-    out->push_back({"theory", std::string("phi4")});
-    out->push_back({"components", static_cast<uint64_t>(couplings.components)});
-    out->push_back({"hop", couplings.hop});
-    out->push_back({"quadratic", couplings.quadratic});
-    out->push_back({"quartic", couplings.quartic});
-  } else if (target.has_sun_matrix()) {
-    const uint64_t colours = target.sun_matrix().colours();
-    out->push_back({"group", absl::StrCat("SU(", colours, ")")});
-    out->push_back({"theory", std::string("sun_matrix")});
-    out->push_back({"colours", colours});
+    out->push_back({"components",
+                    static_cast<uint64_t>(Phi4CouplingsOf(target.phi4(), target.lattice().shape_size()).components)});
   } else {
-    const uint64_t colours = target.sun_wilson().colours();
-    const bool sun = target.has_sun_wilson();
-    out->push_back({"group", sun ? absl::StrCat("SU(", colours, ")") : std::string("U(1)")});
-    out->push_back({"theory", std::string(sun ? "sun_wilson" : "u1_wilson")});
-    if (sun) out->push_back({"colours", colours});
-    out->push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
+    const uint64_t colours = target.has_sun_matrix() ? target.sun_matrix().colours() : target.sun_wilson().colours();
+    out->push_back({"group", colours > 0 ? absl::StrCat("SU(", colours, ")") : std::string("U(1)")});
+    if (colours > 0) out->push_back({"colours", colours});
   }
-  for (const auto& [name, value] : TheoryParameters(target)) out->push_back({name, value});
   if (target.has_sun_matrix()) return;
+  if (IsGauge(target)) out->push_back({"mu_order", std::string("mu = 0 is x and shifts the last axis")});
   std::vector<uint64_t> shape(target.lattice().shape().begin(), target.lattice().shape().end());
   std::vector<std::string> boundary;
   for (int i = 0; i < target.lattice().shape_size(); ++i) {
@@ -93,6 +83,24 @@ void AppendTarget(const v1::Target& target, std::vector<Attribute>* out) {
   }
   out->push_back({"lattice", std::move(shape)});
   out->push_back({"boundary_conditions", std::move(boundary)});
+}
+
+// What they are exact for.
+void AppendTheory(const v1::Target& target, std::vector<Attribute>* out) {
+  out->push_back({"target", CanonicalTarget(target)});
+  out->push_back({"target_description", DescribeTarget(target)});
+  if (target.has_phi4()) {
+    const Phi4Couplings couplings = Phi4CouplingsOf(target.phi4(), target.lattice().shape_size());
+    out->push_back({"theory", std::string("phi4")});
+    out->push_back({"hop", couplings.hop});
+    out->push_back({"quadratic", couplings.quadratic});
+    out->push_back({"quartic", couplings.quartic});
+  } else if (target.has_sun_matrix()) {
+    out->push_back({"theory", std::string("sun_matrix")});
+  } else {
+    out->push_back({"theory", std::string(target.has_sun_wilson() ? "sun_wilson" : "u1_wilson")});
+  }
+  for (const auto& [name, value] : TheoryParameters(target)) out->push_back({name, value});
 }
 
 void AppendStatistics(const v1::ChainStatistics& statistics, std::vector<Attribute>* out) {
@@ -135,38 +143,51 @@ std::vector<uint64_t> FileShape(const v1::SampleHeader& header) {
   return shape;
 }
 
-absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& fields_sha256_hex) {
-  const v1::SampleHeader& header = run.header;
-  RETURN_IF_ERROR(ValidateTarget(header.target()));
+std::string CreatorName() { return "haarflow " HAARFLOW_VERSION; }
+
+std::vector<Attribute> HeaderAttributes(const v1::SampleHeader& header) {
   const v1::Target& target = header.target();
   std::vector<Attribute> out;
-  out.push_back({"format", std::string("haarflow configurations")});
-  out.push_back({"format_version", uint64_t{1}});
-  out.push_back({"creator", std::string("haarflow " HAARFLOW_VERSION)});
-  out.push_back({"created", NowUtc()});
   out.push_back({"axes", "n," + AxisNames(target)});
   out.push_back({"dataset", FieldName(target)});
   out.push_back({"convention_version", uint64_t{header.convention()}});
-  out.push_back({"convention", absl::StrCat(ConventionText(target), kWeightText)});
-  AppendTarget(target, &out);
+  AppendLattice(target, &out);
+  out.push_back({"precision", std::string(ScalarBytes(header) == 4 ? "float32" : "float64")});
+  out.push_back({"observables", std::vector<std::string>(header.observables().begin(), header.observables().end())});
+  if (IsForeign(header)) return out;
+  AppendTheory(target, &out);
   out.push_back({"target_digest", HexOf(header.target_digest())});
   out.push_back({"model", header.model()});
   out.push_back({"model_version", header.version()});
   out.push_back({"model_digest", HexOf(header.model_digest())});
-  out.push_back({"numerics_class", run.numerics_class});
   out.push_back({"mode", std::string(IsMetropolis(header) ? "METROPOLIS" : "REWEIGHTED")});
-  out.push_back({"precision", std::string(ScalarBytes(header) == 4 ? "float32" : "float64")});
   out.push_back({"seed", header.seed()});
   out.push_back({"first_index", header.next_index()});
   out.push_back({"burn_in", header.burn_in()});
-  out.push_back({"steps", run.steps});
+  return out;
+}
+
+absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& fields_sha256_hex) {
+  const v1::SampleHeader& header = run.header;
+  RETURN_IF_ERROR(ValidateTarget(header.target()));
+  std::vector<Attribute> out;
+  out.push_back({"format", std::string("haarflow configurations")});
+  out.push_back({"format_version", uint64_t{1}});
+  out.push_back({"creator", CreatorName()});
+  out.push_back({"created", NowUtc()});
+  out.push_back({"foreign", IsForeign(header)});
+  out.push_back(
+      {"convention", absl::StrCat(ConventionText(header.target()), IsForeign(header) ? kForeignText : kWeightText)});
+  for (Attribute& attribute : HeaderAttributes(header)) out.push_back(std::move(attribute));
   out.push_back({"configurations", run.configurations});
-  out.push_back({"observables", std::vector<std::string>(header.observables().begin(), header.observables().end())});
-  AppendStatistics(run.statistics, &out);
   out.push_back({"sha256", fields_sha256_hex});
-  out.push_back({"resume_token", OpaqueBytes{run.resume_token}});
   // What --resume needs to continue a finished file, as the server sent it.
   out.push_back({"header_message", OpaqueBytes{header.SerializeAsString()}});
+  if (IsForeign(header)) return out;
+  out.push_back({"numerics_class", run.numerics_class});
+  out.push_back({"steps", run.steps});
+  AppendStatistics(run.statistics, &out);
+  out.push_back({"resume_token", OpaqueBytes{run.resume_token}});
   out.push_back({"statistics_message", OpaqueBytes{run.statistics.SerializeAsString()}});
   return out;
 }

@@ -20,8 +20,14 @@ struct Attribute {
   std::variant<std::string, OpaqueBytes, double, uint64_t, bool, std::vector<std::string>, std::vector<uint64_t>> value;
 };
 
+// Those that the header alone says: whatever a file says beside its header message must agree with it. Requires a valid
+// target.
+std::vector<Attribute> HeaderAttributes(const v1::SampleHeader& header);
 // The attributes of a run whose fields have this SHA-256. INVALID_ARGUMENT when its target makes no sense.
 absl::StatusOr<std::vector<Attribute>> AttributesOf(const PartContents& run, const std::string& fields_sha256_hex);
+
+// "haarflow 0.1.0"
+std::string CreatorName();
 
 // The name of the dataset of fields: "links" of a gauge theory, else "field".
 std::string FieldName(const v1::Target& target);

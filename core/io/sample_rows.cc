@@ -1,6 +1,7 @@
 #include "core/io/sample_rows.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/action/target.h"
 #include "core/base/digest.h"
@@ -36,11 +37,12 @@ absl::Status CheckShape(const v1::SampleHeader& header) {
   return absl::OkStatus();
 }
 
-absl::Status CheckHeader(const v1::SampleHeader& header) {
+absl::Status CheckHeader(const v1::SampleHeader& header, bool foreign) {
   if (header.convention() < 1 || header.convention() > kLastConvention) {
     return absl::FailedPreconditionError(absl::StrCat("the stream uses field convention ", header.convention(),
                                                       "; this program knows 1 to ", kLastConvention, ": update it"));
   }
+  if (foreign && IsForeign(header)) return CheckShape(header);
   if (header.model_digest().size() != Digest::kBytes) return Corrupt("model_digest is not 32 bytes");
   if (header.target_digest().size() != Digest::kBytes) return Corrupt("target_digest is not 32 bytes");
   if (header.mode() != v1::SAMPLE_MODE_METROPOLIS && header.mode() != v1::SAMPLE_MODE_REWEIGHTED) {
@@ -71,6 +73,30 @@ absl::Status CheckContinues(const v1::SampleHeader& first, const v1::SampleHeade
 }  // namespace
 
 size_t ScalarBytes(const v1::SampleHeader& header) { return header.precision() == v1::FIELD_PRECISION_FLOAT32 ? 4 : 8; }
+std::string FieldBytes(const double* numbers, int64_t count, const v1::SampleHeader& header) {
+  std::string bytes(static_cast<size_t>(count) * ScalarBytes(header), '\0');
+  if (ScalarBytes(header) == 8) {
+    std::memcpy(bytes.data(), numbers, bytes.size());
+  } else {
+    const std::vector<float> rounded(numbers, numbers + count);
+    std::memcpy(bytes.data(), rounded.data(), bytes.size());
+  }
+  return bytes;
+}
+
+void ReadNumbers(absl::Span<const char> field, const v1::SampleHeader& header, double* numbers) {
+  if (ScalarBytes(header) == 8) {
+    std::memcpy(numbers, field.data(), field.size());
+    return;
+  }
+  std::vector<float> rounded(field.size() / sizeof(float));
+  std::memcpy(rounded.data(), field.data(), field.size());
+  std::copy(rounded.begin(), rounded.end(), numbers);
+}
+
+bool IsForeign(const v1::SampleHeader& header) {
+  return header.model_digest().empty() && header.target_digest().empty();
+}
 bool IsMetropolis(const v1::SampleHeader& header) { return header.mode() != v1::SAMPLE_MODE_REWEIGHTED; }
 
 absl::Status SampleAssembler::Add(const v1::SampleResponse& message, const RowVisitor& visit) {
@@ -88,7 +114,7 @@ absl::Status SampleAssembler::Add(const v1::SampleResponse& message, const RowVi
 }
 
 absl::Status SampleAssembler::AddHeader(const v1::SampleHeader& header) {
-  RETURN_IF_ERROR(CheckHeader(header));
+  RETURN_IF_ERROR(CheckHeader(header, foreign_));
   if (!has_header_) {
     header_ = header;
     numerics_class_ = header.numerics_class();

@@ -23,6 +23,9 @@ struct SampleRow {
   absl::Span<const char> field;  // configuration_bytes of header.shape; empty when fields are omitted or not kept
 };
 using RowVisitor = std::function<absl::Status(const SampleRow&)>;
+// Hands out the rows of a run from the first to the last, as often as it is called.
+using RowSource = std::function<absl::Status(const RowVisitor&)>;
+using MessageVisitor = std::function<absl::Status(const v1::SampleResponse&)>;
 
 // Checks a stream (or the parts of a resumed one, joined: header, chunks, header, chunks, ..., summary) and hands out
 // its rows.
@@ -33,7 +36,8 @@ using RowVisitor = std::function<absl::Status(const SampleRow&)>;
 class SampleAssembler {
  public:
   // Without `keep_fields`, payloads are checked but not kept: rows come with empty fields, and memory stays small.
-  explicit SampleAssembler(bool keep_fields) : keep_fields_(keep_fields) {}
+  // `foreign`: fields of somebody else, too, whose header names no model (IsForeign).
+  explicit SampleAssembler(bool keep_fields, bool foreign = false) : keep_fields_(keep_fields), foreign_(foreign) {}
 
   absl::Status Add(const v1::SampleResponse& message, const RowVisitor& visit = nullptr);
 
@@ -64,6 +68,7 @@ class SampleAssembler {
   absl::Status Visit(const v1::SampleChunk& chunk, int i, absl::Span<const char> field, const RowVisitor& visit);
 
   const bool keep_fields_;
+  const bool foreign_;
   bool has_header_ = false;
   bool summary_seen_ = false;  // nothing but a header may follow
   bool complete_ = false;
@@ -104,8 +109,15 @@ class RowBlock {
   size_t configuration_bytes_;
 };
 
+// Numbers of a field as the header's precision has them, little-endian, and back.
+std::string FieldBytes(const double* numbers, int64_t count, const v1::SampleHeader& header);
+void ReadNumbers(absl::Span<const char> field, const v1::SampleHeader& header, double* numbers);
+
 // Bytes of one number of a field.
 size_t ScalarBytes(const v1::SampleHeader& header);
+// Fields that no model of ours drew, read from a file of somebody else: no digests, no seed; the target says group and
+// lattice but no coupling; log_weight, log_q and action of their rows are NaN.
+bool IsForeign(const v1::SampleHeader& header);
 // FLOAT64 when unspecified, METROPOLIS when unspecified.
 bool IsMetropolis(const v1::SampleHeader& header);
 

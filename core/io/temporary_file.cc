@@ -61,7 +61,7 @@ absl::Status OutputStream::Close() {
   return absl::OkStatus();
 }
 
-absl::Status CheckSpace(const std::string& path, uint64_t bytes) {
+absl::Status CheckSpace(const std::string& path, uint64_t bytes, uint64_t files) {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes) {
     return absl::ResourceExhaustedError(
@@ -72,9 +72,9 @@ absl::Status CheckSpace(const std::string& path, uint64_t bytes) {
     return ErrnoStatus(errno, absl::StrCat("the directory of ", path));
   }
   const uint64_t free_bytes = uint64_t{info.f_bavail} * info.f_frsize;
-  if (free_bytes < bytes) {
+  if (free_bytes / files < bytes) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("writing ", path, ": needs ", bytes, " bytes, its file system has ", free_bytes, " free"));
+        absl::StrCat("writing ", path, ": needs ", bytes * files, " bytes, its file system has ", free_bytes, " free"));
   }
   return absl::OkStatus();
 }

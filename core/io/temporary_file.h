@@ -44,8 +44,8 @@ class OutputStream {
   std::FILE* file_;
 };
 
-// RESOURCE_EXHAUSTED with the numbers when the file system of `path` has less than `bytes` free. (HDF5 cannot be
-// trusted to survive a full disk, so it is asked for beforehand.)
-absl::Status CheckSpace(const std::string& path, uint64_t bytes);
+// RESOURCE_EXHAUSTED with the numbers when the file system of `path` has no room for `files` files of `bytes` each.
+// (HDF5 cannot be trusted to survive a full disk, so it is asked for beforehand.)
+absl::Status CheckSpace(const std::string& path, uint64_t bytes, uint64_t files = 1);
 
 }  // namespace haarflow

@@ -1,4 +1,4 @@
-// Writes one run in every format, for check_files.py to read: write_files DIRECTORY.
+// Writes one run in every format, for check_files.py and check_gauge_files.py to read: write_files DIRECTORY.
 #include <cstdio>
 #include <string>
 
@@ -9,13 +9,26 @@
 namespace haarflow {
 namespace {
 
-absl::Status Write(const testing::FakeRunOptions& options, const std::string& path) {
+absl::Status Write(const testing::FakeRunOptions& options, const std::string& path, uint64_t rows = 300,
+                   const WriteOptions& write = {}) {
   const testing::FakeRun fake(options);
   {
     ASSIGN_OR_RETURN(const auto part, PartWriter::Create(PartPathOf(path), /*overwrite=*/true));
-    for (const auto& message : fake.Stream(300, 64)) RETURN_IF_ERROR(part->Append(message));
+    for (const auto& message : fake.Stream(rows, 64)) RETURN_IF_ERROR(part->Append(message));
   }
-  return WriteConfigurations(PartPathOf(path), path);
+  return WriteConfigurations(PartPathOf(path), path, write);
+}
+
+// SU(3) on a lattice of unequal extents, in the formats of gauge fields.
+absl::Status WriteGauge(const std::string& directory) {
+  testing::FakeRunOptions options;
+  options.colours = 3;
+  options.lattice = {5, 4, 3, 2};
+  constexpr uint64_t kRows = 3;
+  for (const char* name : {"/gauge.npy", "/gauge.lime", "/gauge.nersc"}) {
+    RETURN_IF_ERROR(Write(options, directory + name, kRows));
+  }
+  return Write(options, directory + "/rows.nersc", kRows, {.nersc_rows = 2});
 }
 
 absl::Status WriteAll(const std::string& directory) {
@@ -46,7 +59,8 @@ absl::Status WriteAll(const std::string& directory) {
   options.mode = v1::SAMPLE_MODE_REWEIGHTED;
   options.precision = v1::FIELD_PRECISION_FLOAT32;
   RETURN_IF_ERROR(Write(options, directory + "/su2.h5"));
-  return Write(options, directory + "/su2.npy");
+  RETURN_IF_ERROR(Write(options, directory + "/su2.npy"));
+  return WriteGauge(directory);
 }
 
 }  // namespace

@@ -348,7 +348,9 @@ TEST(ConfigurationFile, KnowsItsExtensions) {
   EXPECT_EQ(*FormatOf("a.npy"), FileFormat::kNpy);
   EXPECT_THAT(std::string(FormatOf("a.txt").status().message()), HasSubstr(".h5, .hdf5 or .npy"));
   EXPECT_FALSE(FormatOf(".h5").ok());
-  EXPECT_EQ(ReopenConfigurations("a.npy", "a.npy.part").code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(*FormatOf("a.lime"), FileFormat::kIldg);
+  EXPECT_EQ(*FormatOf("a.ildg"), FileFormat::kIldg);
+  EXPECT_EQ(*FormatOf("a.nersc"), FileFormat::kNersc);
 }
 
 TEST(ConfigurationFile, AMissingDirectoryIsNamed) {
