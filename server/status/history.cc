@@ -1,5 +1,6 @@
 #include "server/status/history.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -25,20 +26,19 @@ void StatusHistory::Record(const std::map<std::string, ModelActivity>& activity,
   std::erase_if(models_, [&](const auto& model) { return activity.count(model.first) == 0; });
   const double seconds = now - before_;
   const bool point = std::exchange(begun_, true) && seconds > 0;
-  for (const auto& [name, now_counts] : activity) {
-    const auto known = models_.find(name);
-    if (known == models_.end()) {
-      if (models_.size() < options_.models) models_[name].before = now_counts.counts;
-      continue;
-    }
-    Model& model = known->second;
-    const SamplingObserver::Counts before = std::exchange(model.before, now_counts.counts);
+  auto shown = static_cast<size_t>(
+      std::count_if(models_.begin(), models_.end(), [](const auto& model) { return !model.second.points.empty(); }));
+  for (const auto& [name, now_activity] : activity) {
+    const SamplingObserver::Counts& counts = now_activity.counts;
+    Model& model = models_[name];
+    const SamplingObserver::Counts before = std::exchange(model.before, counts);
     if (!point) continue;
-    const uint64_t proposals = Since(before.proposals, now_counts.counts.proposals);
-    const uint64_t chain = Since(before.chain_proposals, now_counts.counts.chain_proposals);
-    const uint64_t accepted = Since(before.accepted, now_counts.counts.accepted);
+    const uint64_t proposals = Since(before.proposals, counts.proposals);
+    if (model.points.empty() && (proposals == 0 || shown++ >= options_.models)) continue;
+    const uint64_t chain = Since(before.chain_proposals, counts.chain_proposals);
+    const uint64_t accepted = Since(before.accepted, counts.accepted);
     const double acceptance = chain > 0 ? static_cast<double>(accepted) / static_cast<double>(chain) : kNone;
-    const double ess = proposals > 0 ? now_counts.ess.value_or(kNone) : kNone;
+    const double ess = proposals > 0 ? now_activity.ess.value_or(kNone) : kNone;
     Append(&model.points, {static_cast<float>(ess), static_cast<float>(acceptance),
                            static_cast<float>(static_cast<double>(proposals) / seconds)});
   }
@@ -58,6 +58,7 @@ StatusHistoryLines StatusHistory::Lines() const {
   lines.rate.assign(rate_.begin(), rate_.end());
   lines.streams.assign(streams_.begin(), streams_.end());
   for (const auto& [name, model] : models_) {
+    if (model.points.empty()) continue;
     ModelHistory& shown = lines.models[name];
     const size_t absent = rate_.size() - model.points.size();  // before the model was there
     for (std::vector<double>* line : {&shown.ess, &shown.acceptance, &shown.rate}) line->assign(absent, kNone);

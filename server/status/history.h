@@ -33,7 +33,7 @@ class StatusHistory {
  public:
   struct Options {
     size_t points = 360;
-    size_t models = 256;  // those drawn from first; a model that is gone makes room
+    size_t models = 256;  // with points: those drawn from first; a model that is gone makes room
   };
   explicit StatusHistory(const Options& options) : options_(options) {}
   StatusHistory() : StatusHistory(Options()) {}
@@ -50,7 +50,7 @@ class StatusHistory {
   };
   struct Model {
     SamplingObserver::Counts before;
-    std::deque<Point> points;
+    std::deque<Point> points;  // from the first interval on in which it drew
   };
   template <class T>
   void Append(std::deque<T>* points, const T& point) const;

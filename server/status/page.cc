@@ -29,6 +29,7 @@ std::string Grouped(uint64_t value) {
   return digits;
 }
 std::string Bytes(double bytes) {
+  if (bytes < 1 << 20) return absl::StrFormat("%.0f KiB", bytes / (1 << 10));
   return bytes >= 1 << 30 ? absl::StrFormat("%.1f GiB", bytes / (1 << 30))
                           : absl::StrFormat("%.0f MiB", bytes / (1 << 20));
 }

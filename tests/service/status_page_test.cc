@@ -43,9 +43,9 @@ StatusSnapshot Busy() {
   s.queue_depth = 1200;
   s.proposals_drawn = 12345678;
   s.models.push_back(Parsed<v1::ModelInfo>(
-      "name: 'su3-l16-b5' version: 3 state: MODEL_STATE_READY target { lattice { shape: 16 shape: 16 } sun_wilson { n: "
-      "3 "
-      "beta: 5 } } card { quality { ess: 0.9645 samples: 65536 } } versions { version: 2 state: MODEL_STATE_RETIRING } "
+      "name: 'su3-l16-b5' version: 3 state: MODEL_STATE_READY card { quality { ess: 0.9645 samples: 65536 } } "
+      "target { lattice { shape: 16 shape: 16 } sun_wilson { colours: 3 beta: 5 } } "
+      "versions { version: 2 state: MODEL_STATE_RETIRING } "
       "versions { version: 3 aliases: 'champion' state: MODEL_STATE_READY }"));
   s.models.push_back(Parsed<v1::ModelInfo>(
       "name: '<script>alert(1)</script>' state: MODEL_STATE_REFUSED state_reason: 'weights \"x\" & more' versions { "
@@ -58,9 +58,9 @@ StatusSnapshot Busy() {
   s.counts = {{"FAILED", 0}, {"PENDING", 1}, {"RUNNING", 1}, {"SUCCEEDED", 1}};
   s.jobs.push_back(Parsed<v1::Job>(
       "job_id: 'job-3' state: JOB_STATE_RUNNING attempt: 1 start_model: 'su3-l16-b5' start_version: 3 worker: 'node-7' "
-      "request { requested_ess: 0.8 budget_seconds: 600 target { lattice { shape: 16 shape: 16 } sun_wilson { n: 3 "
-      "beta: "
-      "5.5 } } } progress { stage: 'beta = 5.5' step: 120 total_steps: 400 ess: 0.71 seconds: 83 path: 1 }"));
+      "request { requested_ess: 0.8 budget_seconds: 600 target { lattice { shape: 16 shape: 16 } "
+      "sun_wilson { colours: 3 beta: 5.5 } } } "
+      "progress { stage: 'beta = 5.5' step: 120 total_steps: 400 ess: 0.71 seconds: 83 path: 1 }"));
   s.jobs.push_back(Parsed<v1::Job>("job_id: 'job-2' state: JOB_STATE_PENDING request { requested_ess: 0.9 }"));
   s.jobs.push_back(
       Parsed<v1::Job>("job_id: 'job-1' state: JOB_STATE_FAILED published_model: 'u1' published_version: 4 ess: 0.42 "
