@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands.h"
+#include "client/job_text.h"
 #include "client/model_text.h"
 #include "client/token.h"
 #include "core/base/status.h"
@@ -31,7 +32,8 @@ absl::StatusOr<ExitCode> ShowServed(const Globals& globals, const absl::StatusOr
 std::string Mebibytes(uint64_t bytes) { return absl::StrCat(bytes >> 20, " MiB"); }
 
 std::string TopText(const std::string& address, const v1::GetServerStatusResponse& status,
-                    const v1::ListModelsResponse& models, double proposals_per_second) {
+                    const v1::ListModelsResponse& models, const std::optional<v1::ListJobsResponse>& jobs,
+                    double proposals_per_second) {
   std::string text = absl::StrCat(address, ", ", status.server().device(), ", up ", ClockTime(status.uptime_seconds()),
                                   status.draining() ? ", draining" : "", "\n");
   absl::StrAppend(&text, "streams ", status.active_streams(), " of ", status.max_streams(), ", buffers ",
@@ -44,6 +46,8 @@ std::string TopText(const std::string& address, const v1::GetServerStatusRespons
     absl::StrAppend(&text, ", ", Grouped(static_cast<uint64_t>(proposals_per_second)), " per second");
   }
   absl::StrAppend(&text, "\n\n", ModelsText(models));
+  const std::string jobs_text = jobs.has_value() ? JobsTopText(*jobs) : "";
+  if (!jobs_text.empty()) absl::StrAppend(&text, "\n", jobs_text);
   if (status.streams().empty()) return text;
   std::vector<std::vector<std::string>> rows = {
       {"stream", "method", "model", "version", "caller", "priority", "proposals", "since"}};
@@ -55,7 +59,19 @@ std::string TopText(const std::string& address, const v1::GetServerStatusRespons
   return absl::StrCat(text, "\n", Table(rows, {false, false, false, true, false, false, true, true}));
 }
 
-Json TopJson(const v1::GetServerStatusResponse& status, const v1::ListModelsResponse& models) {
+// Nothing on a server that keeps no jobs, for a caller who may not see them, and while it drains.
+absl::StatusOr<std::optional<v1::ListJobsResponse>> JobsIfAny(const Client& client) {
+  absl::StatusOr<v1::ListJobsResponse> jobs = client.ListJobs(v1::ListJobsRequest());
+  if (jobs.ok()) return std::optional<v1::ListJobsResponse>(*std::move(jobs));
+  if (absl::IsFailedPrecondition(jobs.status()) || absl::IsPermissionDenied(jobs.status()) ||
+      absl::IsUnavailable(jobs.status())) {
+    return std::optional<v1::ListJobsResponse>();
+  }
+  return jobs.status();
+}
+
+Json TopJson(const v1::GetServerStatusResponse& status, const v1::ListModelsResponse& models,
+             const std::optional<v1::ListJobsResponse>& jobs) {
   Json streams = Json::array();
   for (const v1::StreamInfo& stream : status.streams()) {
     streams.push_back({{"id", stream.id()},
@@ -69,6 +85,11 @@ Json TopJson(const v1::GetServerStatusResponse& status, const v1::ListModelsResp
   }
   Json list = Json::array();
   for (const v1::ModelInfo& model : models.models()) list.push_back(ModelJson(model));
+  Json shown_jobs;  // null: none are kept, or none may be seen
+  if (jobs.has_value()) {
+    shown_jobs = Json::array();
+    for (const v1::Job& job : jobs->jobs()) shown_jobs.push_back(JobJson(job));
+  }
   return {{"uptime_seconds", status.uptime_seconds()},
           {"draining", status.draining()},
           {"active_streams", status.active_streams()},
@@ -80,7 +101,8 @@ Json TopJson(const v1::GetServerStatusResponse& status, const v1::ListModelsResp
           {"resident_bytes", status.resident_bytes()},
           {"proposals_drawn", status.proposals_drawn()},
           {"streams", std::move(streams)},
-          {"models", std::move(list)}};
+          {"models", std::move(list)},
+          {"jobs", std::move(shown_jobs)}};
 }
 
 // False when it was stopped meanwhile.
@@ -139,15 +161,16 @@ absl::StatusOr<ExitCode> RunTop(const Globals& globals, double seconds, const st
   do {
     ASSIGN_OR_RETURN(v1::GetServerStatusResponse status, client->ServerStatus());
     ASSIGN_OR_RETURN(const v1::ListModelsResponse models, client->ListModels());
+    ASSIGN_OR_RETURN(const std::optional<v1::ListJobsResponse> jobs, JobsIfAny(*client));
     if (before.has_value() && status.uptime_seconds() > before->uptime_seconds()) {
       rate = static_cast<double>(status.proposals_drawn() - before->proposals_drawn()) /
              (status.uptime_seconds() - before->uptime_seconds());
     }
     if (globals.json) {
-      PrintJson(TopJson(status, models));
+      PrintJson(TopJson(status, models, jobs));
     } else {
-      Print(
-          absl::StrCat(terminal && seconds > 0 ? "\x1b[H\x1b[2J" : "", TopText(globals.server, status, models, rate)));
+      Print(absl::StrCat(terminal && seconds > 0 ? "\x1b[H\x1b[2J" : "",
+                         TopText(globals.server, status, models, jobs, rate)));
     }
     std::fflush(stdout);
     before = std::move(status);

@@ -41,6 +41,26 @@ std::string JobsText(const v1::ListJobsResponse& response) {
   return Table(rows, {false, false, false, false, true, true, false, false});
 }
 
+std::string JobsTopText(const v1::ListJobsResponse& response) {
+  constexpr int kMostEnded = 5;
+  std::vector<std::vector<std::string>> rows = {{"job", "state", "target", "progress", "ESS", "asked", "time"}};
+  int ended = 0;
+  for (const v1::Job& job : response.jobs()) {
+    const bool over = job.state() == v1::JOB_STATE_SUCCEEDED || job.state() == v1::JOB_STATE_FAILED ||
+                      job.state() == v1::JOB_STATE_CANCELLED;
+    if (over && ++ended > kMostEnded) continue;
+    const v1::JobProgress& p = job.progress();
+    std::string progress = over ? ResultText(job) : p.stage();
+    if (!over && p.total_steps() > 0) {
+      absl::StrAppend(&progress, progress.empty() ? "" : ", ", "step ", p.step(), "/", p.total_steps());
+    }
+    rows.push_back({job.job_id(), JobStateText(job.state()), TargetText(job.request().target()), progress, EssText(job),
+                    Significant(job.request().requested_ess(), 4),
+                    absl::StrCat(ClockTime(p.seconds()), " of ", ClockTime(job.request().budget_seconds()))});
+  }
+  return rows.size() == 1 ? "" : Table(rows, {false, false, false, false, true, true, true});
+}
+
 std::string JobText(const v1::Job& job) {
   std::vector<std::vector<std::string>> rows = {
       {"job", job.job_id()},

@@ -10,6 +10,8 @@ namespace haarflow {
 
 std::string JobsText(const v1::ListJobsResponse& response);
 std::string JobText(const v1::Job& job);
+// A live view: the jobs that have not ended, and the last few that have. Empty when there is none.
+std::string JobsTopText(const v1::ListJobsResponse& response);
 // "RUNNING  lambda = 6.2  ESS 0.912  step 400/600  1:20 of 10:00": one line while it is watched.
 std::string JobLine(const v1::Job& job);
 Json JobJson(const v1::Job& job);

@@ -159,7 +159,7 @@ void AddOperation(CLI::App* app, CommandLine* line) {
   pin->add_option("version", line->version, "Its number");
   pin->add_flag("--remove", line->unpin, "Serve the champion again");
   command("unload", "Take a model out of memory until a request needs it");
-  CLI::App* top = app->add_subcommand("top", "Streams, models and memory of the server, live");
+  CLI::App* top = app->add_subcommand("top", "Streams, models, jobs and memory of the server, live");
   top->add_option("--every", line->every, "Seconds between two looks")->check(CLI::Range(0.1, 3600.0));
   top->add_flag("--once", line->once, "One look");
   CLI::App* token = app->add_subcommand("token", "Make a token, and its line for the server's token file");

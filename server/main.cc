@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
@@ -31,6 +32,8 @@
 #include "server/registry/registry.h"
 #include "server/rpc/server.h"
 #include "server/sampling/scheduler.h"
+#include "server/status/server_view.h"
+#include "server/status/status_server.h"
 
 namespace haarflow {
 namespace {
@@ -51,9 +54,11 @@ void PrintModels(const ModelRegistry& registry) {
   }
 }
 
-absl::Status WriteEndpoint(const ServerConfig& config, const Server& server, const Metrics& metrics) {
+absl::Status WriteEndpoint(const ServerConfig& config, const Server& server, const Metrics& metrics,
+                           const StatusServer* status) {
   if (config.endpoint_file.empty()) return absl::OkStatus();
-  const nlohmann::json endpoint = {{"address", server.address()}, {"metrics", metrics.address()}, {"pid", getpid()}};
+  nlohmann::json endpoint = {{"address", server.address()}, {"metrics", metrics.address()}, {"pid", getpid()}};
+  if (status != nullptr) endpoint["status"] = status->address();
   return WriteFileAtomically(config.endpoint_file, endpoint.dump() + "\n");
 }
 
@@ -63,6 +68,7 @@ std::chrono::milliseconds Milliseconds(double seconds) {
 
 // Null without --jobs. A published version that became champion is served at once.
 absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const ServerConfig& config, const ModelStore& store,
+                                                     Metrics* metrics,
                                                      std::function<void(const std::string&)> on_champion) {
   if (config.jobs.empty()) return std::unique_ptr<JobService>();
   if (config.role == ServerRole::kSampler) {
@@ -71,9 +77,12 @@ absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const ServerConfig& config,
   JobService::Options options;
   options.directory = config.jobs;
   options.lease = Milliseconds(config.job_lease_seconds);
-  options.on_published = [on_champion = std::move(on_champion)](const std::string& model, uint64_t, bool promoted) {
+  options.on_published = [metrics, on_champion = std::move(on_champion)](const std::string& model, uint64_t,
+                                                                         bool promoted) {
+    metrics->OnPublished(promoted);
     if (promoted) on_champion(model);
   };
+  options.on_expired = [metrics](int leases) { metrics->OnLeasesExpired(leases); };
   return JobService::Open(options, store);
 }
 
@@ -136,6 +145,25 @@ class ModelEvents final : public RegistryObserver {
   Server* server_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
+// A device failure is latched everywhere, and ends the process.
+Scheduler::Options SchedulerOptions(const ServerConfig& config, const Device& device, Metrics* metrics,
+                                    ModelEvents* events, std::atomic<bool>* device_failed) {
+  Scheduler::Options options;
+  options.device_name = device.ToString();
+  options.threads = device.kind == Device::Kind::kCpu ? device.number : 1;
+  options.limits = config.limits;
+  options.observer = metrics;
+  options.on_device_failure = [=](const absl::Status& status) {
+    Log(LogLevel::kError, "the device failed: draining",
+        {{"device", device.ToString()}, {"error", std::string(status.message())}});
+    metrics->SetDeviceHealthy(false);
+    events->DeviceFailed();
+    *device_failed = true;
+    kill(getpid(), SIGTERM);  // an orchestrator restarts what exits with an error
+  };
+  return options;
+}
+
 ModelManager::Options ManagerOptions(const ServerConfig& config, RegistryObserver* events, Scheduler* scheduler) {
   ModelManager::Options options;
   options.poll = Milliseconds(config.poll_seconds);
@@ -180,9 +208,10 @@ Server::Options ServerOptions(const ServerConfig& config, const v1::ServerInfo& 
 
 // Says where it serves; returns at the first signal. A second one ends the process at once.
 void ServeUntilSignal(const Server& server, const Metrics& metrics, const ModelRegistry& registry,
-                      const Scheduler& scheduler, const v1::ServerInfo& info) {
+                      const Scheduler& scheduler, const v1::ServerInfo& info, const StatusServer* status) {
   std::cout << "listening on " << server.address() << std::endl;
   if (!metrics.address().empty()) std::cout << "metrics on http://" << metrics.address() << "/metrics" << std::endl;
+  if (status != nullptr) std::cout << "status on http://" << status->address() << "/" << std::endl;
   Log(LogLevel::kInfo, "serving",
       {{"address", server.address()},
        {"device", info.device()},
@@ -216,39 +245,34 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   ModelRegistry registry;
   ModelEvents events(&registry, metrics.get());
   std::atomic<bool> device_failed{false};
-  Scheduler::Options scheduling;
-  scheduling.device_name = device.ToString();
-  scheduling.threads = cpu ? device.number : 1;
-  scheduling.limits = config.limits;
-  scheduling.observer = metrics.get();
-  scheduling.on_device_failure = [&](const absl::Status& status) {
-    Log(LogLevel::kError, "the device failed: draining",
-        {{"device", device.ToString()}, {"error", std::string(status.message())}});
-    metrics->SetDeviceHealthy(false);
-    events.DeviceFailed();
-    device_failed = true;
-    kill(getpid(), SIGTERM);  // an orchestrator restarts what exits with an error
-  };
-  Scheduler scheduler(scheduling);
+  Scheduler scheduler(SchedulerOptions(config, device, metrics.get(), &events, &device_failed));
   ModelManager manager(store, *kernels, cpu ? 0 : device.number, &registry,
                        ManagerOptions(config, &events, &scheduler));
   RETURN_IF_ERROR(manager.LoadAll());
   PrintModels(registry);
   manager.Start();
-  ASSIGN_OR_RETURN(const std::unique_ptr<JobService> jobs, OpenJobs(config, store, [&manager](const std::string&) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobService> jobs,
+                   OpenJobs(config, store, metrics.get(), [&manager](const std::string&) {
                      // Waits until it is served or refused, but not for ever.
                      auto looked = std::make_shared<std::promise<void>>();
                      manager.Sync([looked](const auto&) { looked->set_value(); });
                      looked->get_future().wait_for(std::chrono::seconds(30));
                    }));
 
+  const ServerView view({&registry, &scheduler, metrics.get(), &manager, jobs.get(), config.store, info});
+  metrics->SetSource([&view] { return view.Scrape(); });
+  const absl::Cleanup no_source = [&metrics] { metrics->SetSource(nullptr); };
+  std::unique_ptr<StatusServer> status;
+  if (!config.status.empty()) {
+    ASSIGN_OR_RETURN(status, StatusServer::Start({.listen = config.status}, &view));
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(ServerOptions(config, info, authenticator.get(), jobs.get()), &registry, &scheduler,
                                  metrics.get(), &manager));
   events.SetServer(server.get());
   server->UpdateHealth();
-  const absl::Status endpoint = WriteEndpoint(config, *server, *metrics);
-  if (endpoint.ok()) ServeUntilSignal(*server, *metrics, registry, scheduler, info);
+  const absl::Status endpoint = WriteEndpoint(config, *server, *metrics, status.get());
+  if (endpoint.ok()) ServeUntilSignal(*server, *metrics, registry, scheduler, info, status.get());
   const bool stopped =
       server->Shutdown(Milliseconds(config.drain_seconds), Milliseconds(endpoint.ok() ? config.grace_seconds : 0));
   events.SetServer(nullptr);
@@ -278,6 +302,7 @@ int Main(int argc, char** argv) {
   sigaddset(&set, SIGINT);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  SetLogFormat(outcome.config.log_format);
   const auto code = Serve(outcome.config);
   if (code.ok()) return *code;
   Log(LogLevel::kError, "cannot serve", {{"error", std::string(code.status().message())}});

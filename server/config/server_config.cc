@@ -28,6 +28,11 @@ void DefineService(CLI::App* app, ServerConfig* config) {
   app->add_option("--store", config->store, "Directory of the model store")->required();
   app->add_option("--listen", config->listen, "host:port (port 0 picks one) or unix:/path")->capture_default_str();
   app->add_option("--metrics", config->metrics, "host:port for Prometheus metrics; none when absent");
+  app->add_option("--status", config->status, "host:port of the status page, for browsers; none when absent");
+  const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  app->add_option("--log-format", config->log_format, "text, or json: an object a line")
+      ->transform(CLI::CheckedTransformer(formats))
+      ->default_str("text");
   app->add_option("--device", config->device, "cpu:N (N worker threads) or cuda:N (device number)")
       ->capture_default_str();
   app->add_option("--endpoint-file", config->endpoint_file, "Written (JSON) once the server serves");

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/log/log.h"
 #include "server/sampling/admission.h"
 #include "server/sampling/request.h"
 
@@ -27,6 +28,8 @@ struct ServerConfig {
   std::string store;
   std::string listen = "127.0.0.1:50151";
   std::string metrics;
+  std::string status;
+  LogFormat log_format = LogFormat::kText;
   std::string device;  // cpu:<all cores>
   std::string endpoint_file;
   AdmissionLimits limits{.all = {.streams = 256, .samples = 0, .bytes = int64_t{1} << 30}, .principal = {}};

@@ -81,6 +81,12 @@ absl::StatusOr<v1::Job> JobQueue::Get(const std::string& id, bool with_events) {
   return job;
 }
 
+absl::StatusOr<JobSnapshot> JobQueue::Snapshot(const std::string& id) {
+  MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(const JobRecord record, table_->Get(id));
+  return JobSnapshot{Shown(record), ++snapshots_};
+}
+
 absl::StatusOr<v1::ListJobsResponse> JobQueue::List(const v1::ListJobsRequest& request) {
   int64_t before = 0;
   if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &before) || before <= 0)) {
@@ -257,6 +263,11 @@ JobQueue::Clock::time_point JobQueue::NextExpiry() const {
   auto next = Clock::time_point::max();
   for (const auto& [id, lease] : leases_) next = std::min(next, lease.second);
   return next;
+}
+
+absl::StatusOr<std::vector<JobTable::StateCount>> JobQueue::CountByState() {
+  MutexLock lock(&mutex_);
+  return table_->CountByState();
 }
 
 absl::StatusOr<std::vector<JobRecord>> JobQueue::Held() {

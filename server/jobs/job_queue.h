@@ -21,6 +21,7 @@
 #include "haarflow/v1/tuning.pb.h"
 #include "haarflow/v1/worker.pb.h"
 #include "server/jobs/job_table.h"
+#include "server/jobs/message_source.h"
 
 namespace haarflow {
 
@@ -42,6 +43,8 @@ class JobQueue {
   absl::StatusOr<v1::Job> Submit(const JobRecord& job);
   absl::StatusOr<std::optional<v1::Job>> FindKey(const std::string& idempotency_key, std::string* request_text);
   absl::StatusOr<v1::Job> Get(const std::string& id, bool with_events);
+  // For watchers, without events.
+  absl::StatusOr<JobSnapshot> Snapshot(const std::string& id);
   // The newest first. INVALID_ARGUMENT for a page token that is none.
   absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request);
   absl::StatusOr<v1::Job> Cancel(const std::string& id);
@@ -72,6 +75,7 @@ class JobQueue {
   // When the next lease runs out; max() when none does.
   Clock::time_point NextExpiry() const;
   absl::StatusOr<std::vector<JobRecord>> Held();
+  absl::StatusOr<std::vector<JobTable::StateCount>> CountByState();
 
  private:
   JobQueue(const Options& options, std::unique_ptr<JobTable> table) : options_(options), table_(std::move(table)) {}
@@ -89,6 +93,7 @@ class JobQueue {
   const std::unique_ptr<JobTable> table_ ABSL_PT_GUARDED_BY(mutex_);
   std::map<std::string, std::pair<uint64_t, Clock::time_point>> leases_ ABSL_GUARDED_BY(mutex_);  // fence, end
   std::map<std::string, v1::JobProgress> progress_ ABSL_GUARDED_BY(mutex_);
+  uint64_t snapshots_ ABSL_GUARDED_BY(mutex_) = 0;  // taken so far
 };
 
 }  // namespace haarflow

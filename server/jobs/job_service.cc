@@ -119,7 +119,10 @@ absl::Status JobService::Reconcile() {
 bool JobService::Post(std::function<void()> work, bool urgent) {
   MutexLock lock(&mutex_);
   if (stop_) return false;
-  (urgent ? urgent_work_ : work_).push_back(std::move(work));
+  (urgent ? urgent_work_ : work_).push_back([fields = LogScope::Current(), work = std::move(work)] {
+    const LogScope scope(fields);  // of the request that this is part of
+    work();
+  });
   work_there_.NotifyAll();
   return true;
 }
@@ -149,7 +152,7 @@ void JobService::Changed(const std::string& job_id, bool ended) {
     watched = watches_.count(job_id) > 0;
   }
   if (!watched) return;
-  const absl::StatusOr<v1::Job> job = queue_->Get(job_id, false);
+  const absl::StatusOr<JobSnapshot> snapshot = queue_->Snapshot(job_id);
   std::vector<std::shared_ptr<JobWatch>> alive;
   {
     MutexLock lock(&mutex_);
@@ -158,9 +161,9 @@ void JobService::Changed(const std::string& job_id, bool ended) {
     for (const auto& weak : list) {
       if (auto watch = weak.lock()) alive.push_back(std::move(watch));
     }
-    if (list.empty() || (job.ok() && IsTerminal(job->state()))) watches_.erase(job_id);
+    if (list.empty() || (snapshot.ok() && IsTerminal(snapshot->job.state()))) watches_.erase(job_id);
   }
-  for (const auto& watch : alive) job.ok() ? watch->Push(*job) : watch->End(job.status());
+  for (const auto& watch : alive) snapshot.ok() ? watch->Push(*snapshot) : watch->End(snapshot.status());
 }
 
 absl::Status JobService::Watch(const std::string& job_id, const std::shared_ptr<JobWatch>& watch) {
@@ -170,12 +173,12 @@ absl::Status JobService::Watch(const std::string& job_id, const std::shared_ptr<
     watches_[job_id].push_back(watch);
   }
   const bool posted = Post([this, job_id, watch] {
-    const absl::StatusOr<v1::Job> job = queue_->Get(job_id, false);
-    if (absl::IsNotFound(job.status()) || (job.ok() && IsTerminal(job->state()))) {
+    const absl::StatusOr<JobSnapshot> snapshot = queue_->Snapshot(job_id);
+    if (absl::IsNotFound(snapshot.status()) || (snapshot.ok() && IsTerminal(snapshot->job.state()))) {
       MutexLock lock(&mutex_);
       watches_.erase(job_id);  // nothing will change; other watchers have a look of their own coming
     }
-    job.ok() ? watch->Push(*job) : watch->End(job.status());
+    snapshot.ok() ? watch->Push(*snapshot) : watch->End(snapshot.status());
   });
   return posted ? absl::OkStatus() : Draining();
 }
@@ -210,7 +213,7 @@ void JobService::LeaseJob(const v1::LeaseJobRequest& request, std::function<bool
   }
   Waiter waiter{request.worker(),
                 JobQueue::Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3)),
-                std::move(gone), std::move(done)};
+                std::move(gone), std::move(done), LogScope::Current()};
   {
     MutexLock lock(&mutex_);
     if (!draining_) {
@@ -238,7 +241,10 @@ void JobService::Dispatch() {
     if (!draining) {  // a draining server refuses heartbeats: silence says nothing then
       const auto expired = queue_->ExpireLeases();
       if (!expired.ok()) Log(LogLevel::kError, "leases", {{"error", std::string(expired.status().message())}});
-      if (expired.ok() && *expired > 0) Log(LogLevel::kWarning, "leases ran out", {{"jobs", absl::StrCat(*expired)}});
+      if (expired.ok() && *expired > 0) {
+        Log(LogLevel::kWarning, "leases ran out", {{"jobs", absl::StrCat(*expired)}});
+        if (options_.on_expired != nullptr) options_.on_expired(*expired);
+      }
       waiters = ServeWaiters(std::move(waiters));
       until = std::min(queue_->NextExpiry(), until);
     }
@@ -258,6 +264,7 @@ void JobService::Dispatch() {
 std::list<JobService::Waiter> JobService::ServeWaiters(std::list<Waiter> waiters) {
   std::list<Waiter> rest;
   for (Waiter& waiter : waiters) {
+    const LogScope scope(waiter.log_fields);
     if (waiter.gone()) {
       waiter.done(absl::CancelledError("the trainer has left"));
       continue;

@@ -26,6 +26,7 @@
 #include "server/jobs/message_source.h"
 #include "server/jobs/publication.h"
 #include "server/jobs/upload.h"
+#include "server/log/log.h"
 
 namespace haarflow {
 
@@ -38,6 +39,8 @@ class JobService {
     uint64_t max_upload_bytes = uint64_t{2} << 30;  // in memory, of all uploads together
     // After a version was published and before its job has succeeded, on a thread of the service.
     std::function<void(const std::string& model, uint64_t version, bool promoted)> on_published;
+    // So many leases have run out.
+    std::function<void(int leases)> on_expired;
   };
   // Opens the job table and brings it and the store to one mind about publications that a crash cut short.
   static absl::StatusOr<std::unique_ptr<JobService>> Open(const Options& options, ModelStore store);
@@ -76,6 +79,7 @@ class JobService {
     JobQueue::Clock::time_point until;
     std::function<bool()> gone;
     LeaseDone done;
+    LogFields log_fields;  // of the call
   };
   JobService(const Options& options, ModelStore store, std::unique_ptr<JobQueue> queue);
   absl::Status Reconcile();

@@ -233,6 +233,22 @@ absl::StatusOr<int64_t> JobTable::Count(v1::JobState state) {
   return row ? select.Integer(0) : 0;
 }
 
+absl::StatusOr<std::vector<JobTable::StateCount>> JobTable::CountByState() {
+  std::vector<StateCount> counts;
+  for (int state = v1::JOB_STATE_PENDING; state <= v1::JOB_STATE_CANCELLED; ++state) {
+    counts.push_back({static_cast<v1::JobState>(state), 0, 0});
+  }
+  ASSIGN_OR_RETURN(SqlStatement select,
+                   database_->Prepare("SELECT state, count(*), min(updated_ms) FROM jobs GROUP BY state"));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, select.Step());
+    if (!row) return counts;
+    for (StateCount& count : counts) {
+      if (count.state == select.Integer(0)) count = {count.state, select.Integer(1), select.Integer(2)};
+    }
+  }
+}
+
 absl::StatusOr<std::vector<v1::JobEvent>> JobTable::Events(const std::string& id) {
   ASSIGN_OR_RETURN(const JobRecord job, Get(id));
   ASSIGN_OR_RETURN(

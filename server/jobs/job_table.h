@@ -71,6 +71,13 @@ class JobTable {
   // Those that a trainer holds.
   absl::StatusOr<std::vector<JobRecord>> Held();
   absl::StatusOr<int64_t> Count(v1::JobState state);
+  struct StateCount {
+    v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
+    int64_t jobs = 0;
+    int64_t oldest_update_ms = 0;  // Unix time; of the one that was stored longest ago
+  };
+  // Every state, those without jobs too.
+  absl::StatusOr<std::vector<StateCount>> CountByState();
 
   // The waiting job of the highest priority, the oldest first, under a new fence; nothing when none waits.
   absl::StatusOr<std::optional<JobRecord>> Lease(const std::string& worker);

@@ -1,13 +1,17 @@
 #include "server/jobs/message_source.h"
 
+#include "server/jobs/file_chunk.h"
 #include "server/jobs/job_state.h"
-#include "server/jobs/upload.h"
 
 namespace haarflow {
 
-void JobWatch::Push(const v1::Job& job) {
-  Update([&] { latest_ = job; });
-  if (IsTerminal(job.state())) End(absl::OkStatus());
+void JobWatch::Push(const JobSnapshot& snapshot) {
+  Update([&] {
+    if (snapshot.order <= order_) return;
+    order_ = snapshot.order;
+    latest_ = snapshot.job;
+  });
+  if (IsTerminal(snapshot.job.state())) End(absl::OkStatus());
 }
 
 bool JobWatch::Next(std::unique_ptr<v1::Job>* message) {

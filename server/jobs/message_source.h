@@ -1,9 +1,10 @@
-// Streams of messages that are made elsewhere and pulled by a gRPC reactor (server/rpc/stream_reactor.h): the present
+// Streams of messages that are made elsewhere and pulled by a gRPC reactor (server/rpc/source_reactor.h): the present
 // state of a job, and the chunks of files.
 //
 // Thread-safety: thread-safe; Poll from one thread at a time. The notification is called with no lock held.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -62,14 +63,22 @@ class MessageSource {
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The latest state of a job: a reader that is slower than the changes misses those between.
+// A job as it was at one moment. Of two snapshots of a job the one with the larger order is the newer.
+struct JobSnapshot {
+  v1::Job job;
+  uint64_t order = 0;
+};
+
+// The latest state of a job: a reader that is slower than the changes misses those between, and never sees an older
+// state after a newer one, whatever the order in which the threads that took the snapshots get here.
 class JobWatch final : public MessageSource<v1::Job> {
  public:
-  void Push(const v1::Job& job);
+  void Push(const JobSnapshot& snapshot);
 
  private:
   bool Next(std::unique_ptr<v1::Job>* message) override;
   std::optional<v1::Job> latest_ ABSL_GUARDED_BY(mutex_);
+  uint64_t order_ ABSL_GUARDED_BY(mutex_) = 0;  // of the newest snapshot so far
 };
 
 struct NamedFile {

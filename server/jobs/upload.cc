@@ -70,14 +70,4 @@ absl::StatusOr<std::vector<std::string>> UploadAssembler::Finish() {
       absl::StrCat("the upload ends in the middle: file ", file.name, open_ ? " is not complete" : " is missing"));
 }
 
-v1::FileChunk ChunkAt(const std::string& file, const std::string& bytes, uint64_t offset) {
-  v1::FileChunk chunk;
-  chunk.set_file(file);
-  chunk.set_payload(bytes.substr(offset, kMaxUploadChunk / 2));
-  chunk.set_offset(offset);
-  chunk.set_total(bytes.size());
-  chunk.set_crc32c(Crc32c(chunk.payload().data(), chunk.payload().size()));
-  return chunk;
-}
-
 }  // namespace haarflow

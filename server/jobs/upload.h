@@ -53,7 +53,4 @@ class UploadAssembler {
   uint64_t taken_ = 0;  // of the budget
 };
 
-// The other direction: the chunk of `bytes` at `offset`.
-v1::FileChunk ChunkAt(const std::string& file, const std::string& bytes, uint64_t offset);
-
 }  // namespace haarflow

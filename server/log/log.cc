@@ -4,10 +4,13 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
@@ -15,6 +18,15 @@
 
 namespace haarflow {
 namespace {
+
+constexpr const char* kNames[] = {"INFO", "WARNING", "ERROR"};
+constexpr size_t kMostBytes = PIPE_BUF;  // written at once or not at all
+constexpr size_t kShortest = 32;         // a value is not cut below
+const std::string kCut = "...";          // the end of a value that was cut
+
+std::atomic<LogFormat> log_format{LogFormat::kText};
+std::atomic<uint64_t> dropped_lines{0};
+thread_local LogFields scope_fields;
 
 std::string Quoted(const std::string& value) {
   bool plain = !value.empty();
@@ -51,7 +63,6 @@ std::string Now() {
 }  // namespace
 
 std::string FormatLogLine(LogLevel level, const std::string& message, const LogFields& fields) {
-  static constexpr const char* kNames[] = {"INFO", "WARNING", "ERROR"};
   std::string line = kNames[static_cast<int>(level)];
   line += ' ';
   line += message;
@@ -64,19 +75,51 @@ std::string FormatLogLine(LogLevel level, const std::string& message, const LogF
   return line;
 }
 
+std::string FormatJsonLine(const std::string& time, LogLevel level, const std::string& message,
+                           const LogFields& fields) {
+  nlohmann::ordered_json object = {{"time", time}, {"level", kNames[static_cast<int>(level)]}, {"message", message}};
+  for (const auto& [key, value] : fields) object[key] = value;
+  while (true) {
+    std::string line = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    if (line.size() < kMostBytes) return line;
+    auto longest = std::max_element(object.begin(), object.end(), [](const auto& a, const auto& b) {
+      return a.template get_ref<const std::string&>().size() < b.template get_ref<const std::string&>().size();
+    });
+    std::string& value = longest->get_ref<std::string&>();
+    if (value.size() <= kShortest) {  // thousands of fields
+      object.erase(longest);
+      continue;
+    }
+    // One byte less of a value is one byte less of the line, or more.
+    const size_t excess = line.size() - kMostBytes + 1 + kCut.size();
+    value = value.substr(0, std::max(kShortest - kCut.size(), value.size() - std::min(value.size(), excess))) + kCut;
+  }
+}
+
+void SetLogFormat(LogFormat format) { log_format = format; }
+uint64_t DroppedLogLines() { return dropped_lines; }
+
+LogScope::LogScope(LogFields fields) : outer_(std::exchange(scope_fields, std::move(fields))) {}
+LogScope::~LogScope() { scope_fields = std::move(outer_); }
+const LogFields& LogScope::Current() { return scope_fields; }
+
 void Log(LogLevel level, const std::string& message, const LogFields& fields) {
-  std::string line = Now() + ' ' + FormatLogLine(level, message, fields);
+  LogFields all = fields;
+  all.insert(all.end(), scope_fields.begin(), scope_fields.end());
   static Mutex mutex;
-  static uint64_t dropped = 0;
+  static uint64_t unreported = 0;
   MutexLock lock(&mutex);
   // A pipe that says it can be written takes PIPE_BUF bytes at once; files and terminals always can.
   pollfd out{STDERR_FILENO, POLLOUT, 0};
   if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) {
-    ++dropped;
+    ++unreported;
+    ++dropped_lines;
     return;
   }
-  if (dropped > 0) line += " dropped_lines_before=" + std::to_string(std::exchange(dropped, 0));
-  if (line.size() >= PIPE_BUF) line.resize(PIPE_BUF - 1);
+  if (unreported > 0) all.emplace_back("dropped_lines_before", std::to_string(std::exchange(unreported, 0)));
+  std::string line = log_format == LogFormat::kJson ? FormatJsonLine(Now(), level, message, all)
+                                                    : Now() + ' ' + FormatLogLine(level, message, all);
+  if (line.size() >= kMostBytes) line.resize(kMostBytes - 1);
   line += '\n';
   // A log that cannot be written is no reason to stop serving.
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());

@@ -1,6 +1,5 @@
 #include "server/metrics/metrics.h"
 
-#include <prometheus/collectable.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
@@ -11,17 +10,14 @@
 
 #include <cstdio>
 #include <exception>
-#include <map>
 
 #include "absl/strings/str_cat.h"
-#include "core/base/mutex.h"
+#include "server/metrics/collectors.h"
+#include "server/metrics/families.h"
 
 namespace haarflow {
 namespace {
 
-using prometheus::BuildCounter;
-using prometheus::BuildGauge;
-using prometheus::BuildHistogram;
 using prometheus::Counter;
 using prometheus::Family;
 using prometheus::Gauge;
@@ -31,45 +27,17 @@ using prometheus::Registry;
 using Buckets = Histogram::BucketBoundaries;
 
 const Buckets& RequestSeconds() {
-  static const Buckets buckets = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 60};
+  static const auto& buckets = *new Buckets{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 60};
   return buckets;
 }
-const Buckets& BatchSeconds() {
-  static const Buckets buckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
+const Buckets& WaitSeconds() {
+  static const auto& buckets =
+      *new Buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
   return buckets;
 }
 const Buckets& SwapSeconds() {
-  static const Buckets buckets = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600};
+  static const auto& buckets = *new Buckets{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600};
   return buckets;
-}
-const Buckets& BatchSizes() {
-  static const Buckets buckets = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
-  return buckets;
-}
-
-// Resident memory, from the kernel at each scrape: prometheus-cpp has no process collector.
-class ProcessCollector final : public prometheus::Collectable {
- public:
-  std::vector<prometheus::MetricFamily> Collect() const override {
-    prometheus::MetricFamily family;
-    family.name = "process_resident_memory_bytes";
-    family.help = "Resident memory size in bytes.";
-    family.type = prometheus::MetricType::Gauge;
-    prometheus::ClientMetric metric;
-    metric.gauge.value = static_cast<double>(Metrics::ResidentBytes());
-    family.metric.push_back(metric);
-    return {family};
-  }
-};
-
-Family<Counter>& CounterFamily(Registry* registry, const char* name, const char* help) {
-  return BuildCounter().Name(name).Help(help).Register(*registry);
-}
-Family<Gauge>& GaugeFamily(Registry* registry, const char* name, const char* help) {
-  return BuildGauge().Name(name).Help(help).Register(*registry);
-}
-Family<Histogram>& HistogramFamily(Registry* registry, const char* name, const char* help) {
-  return BuildHistogram().Name(name).Help(help).Register(*registry);
 }
 
 }  // namespace
@@ -77,46 +45,27 @@ Family<Histogram>& HistogramFamily(Registry* registry, const char* name, const c
 struct Metrics::Families {
   std::shared_ptr<Registry> registry = std::make_shared<Registry>();
   std::shared_ptr<ProcessCollector> process = std::make_shared<ProcessCollector>();
+  std::shared_ptr<ScrapeCollector> scrape = std::make_shared<ScrapeCollector>();
   Registry* r = registry.get();
 
-  Family<Counter>& requests = CounterFamily(r, "haarflow_requests_total", "RPCs by method and status code.");
-  Family<Histogram>& request_duration =
-      HistogramFamily(r, "haarflow_request_duration_seconds", "Time from the first byte of an RPC to its status.");
+  Family<Counter>& requests = CounterFamily(r, "haarflow_requests_total");
+  Family<Histogram>& request_duration = HistogramFamily(r, "haarflow_request_duration_seconds");
   Histogram& first_configuration =
-      HistogramFamily(r, "haarflow_time_to_first_configuration_seconds",
-                      "Time from a Sample request to its first chunk handed to the transport.")
-          .Add({}, RequestSeconds());
-  Family<Counter>& configurations =
-      CounterFamily(r, "haarflow_configurations_total",
-                    "Configurations made for streams: closed chain states or proposals with weight.");
-  Family<Counter>& proposals = CounterFamily(r, "haarflow_proposals_total", "Proposals looked at.");
-  Family<Counter>& accepted =
-      CounterFamily(r, "haarflow_accepted_total", "Proposals accepted by independence Metropolis.");
-  Counter& stream_bytes =
-      CounterFamily(r, "haarflow_stream_bytes_total", "Bytes of stream messages handed to the transport.").Add({});
-  Family<Histogram>& batch_size = HistogramFamily(r, "haarflow_batch_size", "Proposals per batch.");
-  Family<Histogram>& batch_seconds = HistogramFamily(r, "haarflow_batch_seconds", "Duration of a batch.");
-  Gauge& queue_depth =
-      GaugeFamily(r, "haarflow_queue_depth", "Proposals that open streams could be given now.").Add({});
-  Gauge& active_streams = GaugeFamily(r, "haarflow_active_streams", "Streams admitted and not yet gone.").Add({});
-  Family<Counter>& rejected = CounterFamily(r, "haarflow_rejected_total", "Streams refused at admission, by reason.");
-  Counter& cancelled =
-      CounterFamily(r, "haarflow_cancelled_total", "RPCs cancelled by the client, its deadline or the connection.")
-          .Add({});
-  Counter& stall_seconds =
-      CounterFamily(r, "haarflow_stream_stall_seconds_total", "Time that full chunks waited for their clients.")
-          .Add({});
-  Gauge& device_healthy = GaugeFamily(r, "haarflow_device_healthy", "0 after the device has failed.").Add({});
-  Family<Gauge>& model_info = GaugeFamily(r, "haarflow_model_info", "1 for every model version served.");
-  Family<Counter>& model_swaps =
-      CounterFamily(r, "haarflow_model_swap_total", "Versions served, refused, loaded for old streams, unloaded.");
-  Histogram& swap_seconds =
-      HistogramFamily(r, "haarflow_model_swap_seconds", "Time from the decision to load a version to its service.")
-          .Add({}, SwapSeconds());
-  Family<Gauge>& build_info = GaugeFamily(r, "haarflow_build_info", "1, with the version and the numerics class.");
-
-  Mutex mutex;
-  std::map<std::string, Gauge*> models ABSL_GUARDED_BY(mutex);
+      HistogramFamily(r, "haarflow_time_to_first_configuration_seconds").Add({}, RequestSeconds());
+  Counter& stream_bytes = CounterFamily(r, "haarflow_stream_bytes_total").Add({});
+  Histogram& queue_wait = HistogramFamily(r, "haarflow_queue_wait_seconds").Add({}, WaitSeconds());
+  Gauge& queue_depth = GaugeFamily(r, "haarflow_queue_depth").Add({});
+  Gauge& active_streams = GaugeFamily(r, "haarflow_active_streams").Add({});
+  Family<Counter>& rejected = CounterFamily(r, "haarflow_rejected_total");
+  Counter& cancelled = CounterFamily(r, "haarflow_cancelled_total").Add({});
+  Counter& stall_seconds = CounterFamily(r, "haarflow_stream_stall_seconds_total").Add({});
+  Gauge& device_healthy = GaugeFamily(r, "haarflow_device_healthy").Add({});
+  Family<Counter>& model_swaps = CounterFamily(r, "haarflow_model_swap_total");
+  Histogram& swap_seconds = HistogramFamily(r, "haarflow_model_swap_seconds").Add({}, SwapSeconds());
+  Counter& leases_expired = CounterFamily(r, "haarflow_job_lease_expired_total").Add({});
+  Family<Counter>& published = CounterFamily(r, "haarflow_job_published_total");
+  Family<Gauge>& build_info = GaugeFamily(r, "haarflow_build_info");
+  ModelMetrics models{r};
 
   // Last: it serves the registry above and stops first.
   std::unique_ptr<prometheus::Exposer> exposer;
@@ -135,6 +84,7 @@ absl::StatusOr<std::unique_ptr<Metrics>> Metrics::Create(const BuildInfo& build,
     f.exposer = std::make_unique<prometheus::Exposer>(listen, 2);
     f.exposer->RegisterCollectable(f.registry);
     f.exposer->RegisterCollectable(f.process);
+    f.exposer->RegisterCollectable(f.scrape);
   } catch (const std::exception& e) {
     return absl::UnavailableError(absl::StrCat("metrics cannot listen on ", listen, ": ", e.what()));
   }
@@ -148,21 +98,22 @@ absl::StatusOr<std::unique_ptr<Metrics>> Metrics::Create(const BuildInfo& build,
 std::string Metrics::Text() const {
   auto families = families_->registry->Collect();
   for (auto& family : families_->process->Collect()) families.push_back(std::move(family));
+  for (auto& family : families_->scrape->Collect()) families.push_back(std::move(family));
   return prometheus::TextSerializer().Serialize(families);
 }
 
+void Metrics::SetSource(std::function<ScrapeValues()> source) { families_->scrape->SetSource(std::move(source)); }
+
 void Metrics::OnBatch(const ServedModel& model, int64_t proposals, double seconds) {
-  families_->batch_size.Add({{"model", model.name()}}, BatchSizes()).Observe(static_cast<double>(proposals));
-  families_->batch_seconds.Add({{"model", model.name()}}, BatchSeconds()).Observe(seconds);
+  families_->models.OnBatch(model, proposals, seconds);
 }
-
-void Metrics::OnProgress(const ServedModel& model, uint64_t proposals, uint64_t accepted, uint64_t configurations) {
-  const prometheus::Labels labels = {{"model", model.name()}};
-  families_->proposals.Add(labels).Increment(static_cast<double>(proposals));
-  families_->accepted.Add(labels).Increment(static_cast<double>(accepted));
-  families_->configurations.Add(labels).Increment(static_cast<double>(configurations));
+void Metrics::OnLogWeights(const ServedModel& model, const Digest& target, absl::Span<const double> log_weights) {
+  families_->models.OnLogWeights(model, target, log_weights);
 }
-
+void Metrics::OnProgress(const ServedModel& model, const Counts& counts) {
+  families_->models.OnProgress(model, counts);
+}
+void Metrics::OnQueueWait(double seconds) { families_->queue_wait.Observe(seconds); }
 void Metrics::OnQueueDepth(int64_t proposals) { families_->queue_depth.Set(static_cast<double>(proposals)); }
 void Metrics::OnStall(double seconds) { families_->stall_seconds.Increment(seconds); }
 void Metrics::OnStreams(int change) { families_->active_streams.Increment(change); }
@@ -192,19 +143,19 @@ void Metrics::OnRequest(const std::string& method, const std::string& code, doub
   families_->request_duration.Add({{"method", method}}, RequestSeconds()).Observe(seconds);
 }
 
-void Metrics::SetModels(const std::vector<std::shared_ptr<const ServedModel>>& models) {
-  MutexLock lock(&families_->mutex);
-  std::map<std::string, Gauge*> now;
-  for (const auto& model : models) {
-    const std::string version = absl::StrCat(model->manifest.version);
-    Gauge& gauge = families_->model_info.Add({{"model", model->name()}, {"version", version}});
-    gauge.Set(1);
-    now[absl::StrCat(model->name(), "/", version)] = &gauge;
-  }
-  for (const auto& [key, gauge] : families_->models) {
-    if (now.count(key) == 0) families_->model_info.Remove(gauge);
-  }
-  families_->models = std::move(now);
+void Metrics::OnLeasesExpired(int leases) { families_->leases_expired.Increment(leases); }
+
+void Metrics::OnPublished(bool champion) {
+  families_->published.Add({{"outcome", champion ? "champion" : "candidate"}}).Increment();
 }
+
+void Metrics::SetModels(const std::vector<std::shared_ptr<const ServedModel>>& models) {
+  families_->models.Keep(models);
+}
+
+std::map<std::string, ModelActivity> Metrics::Activity() const { return families_->models.Activity(); }
+
+bool Metrics::device_healthy() const { return families_->device_healthy.Value() != 0; }
+int64_t Metrics::queue_depth() const { return static_cast<int64_t>(families_->queue_depth.Value()); }
 
 }  // namespace haarflow

@@ -1,15 +1,20 @@
-// Prometheus metrics, prefix haarflow_, on a port of their own. server/README.md lists them.
+// Prometheus metrics, prefix haarflow_, on a port of their own. server/metrics/README.md lists them,
+// metric_table.h is the list.
 //
 // Lifetime: must outlive the scheduler, its tasks and the gRPC server. Thread-safety: thread-safe. Ownership: owns the
 // HTTP endpoint.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/metrics/model_metrics.h"
+#include "server/metrics/scrape_values.h"
 #include "server/sampling/observer.h"
 
 namespace haarflow {
@@ -31,7 +36,9 @@ class Metrics final : public SamplingObserver {
   std::string Text() const;
 
   void OnBatch(const ServedModel& model, int64_t proposals, double seconds) override;
-  void OnProgress(const ServedModel& model, uint64_t proposals, uint64_t accepted, uint64_t configurations) override;
+  void OnLogWeights(const ServedModel& model, const Digest& target, absl::Span<const double> log_weights) override;
+  void OnProgress(const ServedModel& model, const Counts& counts) override;
+  void OnQueueWait(double seconds) override;
   void OnQueueDepth(int64_t proposals) override;
   void OnStall(double seconds) override;
   void OnStreams(int change) override;
@@ -43,6 +50,18 @@ class Metrics final : public SamplingObserver {
   void OnCancelled();
   void SetDeviceHealthy(bool healthy);
   void OnModelSwap(const std::string& outcome, double seconds);
+  void OnLeasesExpired(int leases);
+  // A job published a version.
+  void OnPublished(bool champion);
+  // Values that are read at each scrape, on the scraper's thread. Null: none; what the source before used may go once
+  // this has returned.
+  void SetSource(std::function<ScrapeValues()> source);
+
+  // For views of the running server.
+  std::map<std::string, ModelActivity> Activity() const;
+  bool device_healthy() const;
+  int64_t queue_depth() const;
+
   // Of this process, from the kernel.
   static uint64_t ResidentBytes();
   // The models served now; series of others are removed.

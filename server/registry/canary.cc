@@ -6,13 +6,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/guarded.h"
 #include "core/base/status.h"
 #include "core/exact/estimate.h"
 
 namespace haarflow {
 
-absl::Status CanaryCheck(const Sampler& sampler, const v1::ModelCard& card, uint64_t seed,
-                         const CanaryOptions& options) {
+namespace {
+
+absl::Status Compare(const Sampler& sampler, const v1::ModelCard& card, uint64_t seed, const CanaryOptions& options) {
   const auto end = std::chrono::steady_clock::now() + options.time;
   PartitionEstimator estimator;
   Proposals proposals;
@@ -46,6 +48,13 @@ absl::Status CanaryCheck(const Sampler& sampler, const v1::ModelCard& card, uint
       "the canary check found ESS %.4f on %d fresh samples, its card promises %.4f +- %.4f: %.1f sigma below; "
       "evaluate it again before it is served",
       weights.Ess(), drawn, promised.ess(), promised.ess_error(), (promised.ess() - weights.Ess()) / sigma));
+}
+
+}  // namespace
+
+absl::Status CanaryCheck(const Sampler& sampler, const v1::ModelCard& card, uint64_t seed,
+                         const CanaryOptions& options) {
+  return Guarded("the canary check", [&] { return Compare(sampler, card, seed, options); });
 }
 
 }  // namespace haarflow

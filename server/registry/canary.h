@@ -23,7 +23,8 @@ struct CanaryOptions {
   double sigmas = 4;
 };
 
-// FAILED_PRECONDITION: it is not; the message has both numbers. Otherwise the error of the draw.
+// FAILED_PRECONDITION: it is not; the message has both numbers. Otherwise the error of the draw; an exception of the
+// sampler is one too, INTERNAL, since whoever checks does so on a thread that must go on.
 absl::Status CanaryCheck(const Sampler& sampler, const v1::ModelCard& card, uint64_t seed,
                          const CanaryOptions& options);
 

@@ -1,27 +1,15 @@
 #include "server/registry/model_loader.h"
 
-#include <exception>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/guarded.h"
 #include "core/base/status.h"
 #include "core/model/model.h"
 
 namespace haarflow {
 namespace {
-
-// What exceptions of libraries below say, as a status.
-template <class F>
-auto Guarded(const std::string& what, F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat(what, ": the server has no memory left for it"));
-  } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat(what, ": ", e.what()));
-  }
-}
 
 void Keep(StoredModel stored, ModelFacts* facts) {
   facts->memory_bytes = ModelLoader::MemoryBytes(stored.manifest);

@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/guarded.h"
 #include "core/base/status.h"
+#include "server/log/log.h"
 
 namespace haarflow {
 namespace {
@@ -71,7 +73,11 @@ void ModelManager::Enqueue(Job job) {
       refused = absl::ResourceExhaustedError(
           absl::StrCat(jobs_.size(), " requests already wait for models; come back later"));
     } else {
-      jobs_.push_back(std::move(job));
+      // What is asked for is part of a request: its lines carry the request's trace.
+      jobs_.push_back([fields = LogScope::Current(), job = std::move(job)](const absl::Status& admitted) {
+        const LogScope scope(fields);
+        job(admitted);
+      });
       changed_.NotifyAll();
       return;
     }
@@ -99,7 +105,7 @@ void ModelManager::Run() {
     if (job) job(absl::OkStatus());
     EndLeases();
     if (Clock::now() < next_poll_) continue;
-    const auto synced = SyncAll(/*retry=*/false);
+    const auto synced = Guarded("looking at the store", [this] { return SyncAll(/*retry=*/false); });
     if (!synced.ok()) Tell({.kind = ModelEvent::kStoreError, .reason = std::string(synced.status().message())});
     next_poll_ = Clock::now() + options_.poll;
   }

@@ -22,6 +22,7 @@ class PendingCall {
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
   // Once.
   grpc::ServerUnaryReactor* Finish(const absl::Status& status) {
+    const LogScope scope(call_.log_fields());
     const grpc::Status end = call_.End(status);
     Log(LogLevel::kInfo, "audit",
         {{"method", call_.method()},
@@ -38,6 +39,15 @@ class PendingCall {
   const std::string object_;
   grpc::ServerUnaryReactor* const reactor_;
 };
+
+// Lets `work` begin what an administrator asks for.
+template <class Work>
+grpc::ServerUnaryReactor* Begin(const std::shared_ptr<PendingCall>& pending, const Work& work) {
+  const LogScope scope(pending->call().log_fields());
+  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
+  work();
+  return pending->reactor();
+}
 
 // The callback that ends `pending` with a model in its response.
 template <class Response>
@@ -56,59 +66,58 @@ grpc::ServerUnaryReactor* AdminServiceImpl::SetAlias(grpc::CallbackServerContext
   auto pending = std::make_shared<PendingCall>(
       state_, "SetAlias", context,
       absl::StrCat(request->alias(), " of ", request->model(), " = version ", request->version()));
-  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
-  manager_->SetAlias(request->model(), request->alias(), request->version(), AnswersModel(pending, response));
-  return pending->reactor();
+  return Begin(pending, [&] {
+    manager_->SetAlias(request->model(), request->alias(), request->version(), AnswersModel(pending, response));
+  });
 }
 
 grpc::ServerUnaryReactor* AdminServiceImpl::Rollback(grpc::CallbackServerContext* context,
                                                      const v1::RollbackRequest* request,
                                                      v1::RollbackResponse* response) {
   auto pending = std::make_shared<PendingCall>(state_, "Rollback", context, request->model());
-  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
-  manager_->Rollback(request->model(), AnswersModel(pending, response));
-  return pending->reactor();
+  return Begin(pending, [&] { manager_->Rollback(request->model(), AnswersModel(pending, response)); });
 }
 
 grpc::ServerUnaryReactor* AdminServiceImpl::Pin(grpc::CallbackServerContext* context, const v1::PinRequest* request,
                                                 v1::PinResponse* response) {
   auto pending = std::make_shared<PendingCall>(state_, "Pin", context,
                                                absl::StrCat(request->model(), " at version ", request->version()));
-  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
-  manager_->SetAlias(request->model(), kPinnedAlias, request->version(), AnswersModel(pending, response));
-  return pending->reactor();
+  return Begin(pending, [&] {
+    manager_->SetAlias(request->model(), kPinnedAlias, request->version(), AnswersModel(pending, response));
+  });
 }
 
 grpc::ServerUnaryReactor* AdminServiceImpl::NotifyStoreChanged(grpc::CallbackServerContext* context,
                                                                const v1::NotifyStoreChangedRequest* /*request*/,
                                                                v1::NotifyStoreChangedResponse* response) {
   auto pending = std::make_shared<PendingCall>(state_, "NotifyStoreChanged", context, "");
-  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
-  manager_->Sync([pending, response](absl::StatusOr<ModelManager::SyncResult> result) {
-    if (result.ok()) {
-      response->set_generation(result->generation);
-      response->set_swaps(result->swaps);
-      response->set_refusals(result->refusals);
-    }
-    pending->Finish(result.status());
+  return Begin(pending, [&] {
+    manager_->Sync([pending, response](absl::StatusOr<ModelManager::SyncResult> result) {
+      if (result.ok()) {
+        response->set_generation(result->generation);
+        response->set_swaps(result->swaps);
+        response->set_refusals(result->refusals);
+      }
+      pending->Finish(result.status());
+    });
   });
-  return pending->reactor();
 }
 
 grpc::ServerUnaryReactor* AdminServiceImpl::UnloadModel(grpc::CallbackServerContext* context,
                                                         const v1::UnloadModelRequest* request,
                                                         v1::UnloadModelResponse* /*response*/) {
   auto pending = std::make_shared<PendingCall>(state_, "UnloadModel", context, request->model());
-  if (absl::Status status = pending->call().Admit(Role::kAdmin); !status.ok()) return pending->Finish(status);
-  manager_->Unload(request->model(), [pending](const absl::Status& status) { pending->Finish(status); });
-  return pending->reactor();
+  return Begin(pending, [&] {
+    manager_->Unload(request->model(), [pending](const absl::Status& status) { pending->Finish(status); });
+  });
 }
 
 grpc::ServerUnaryReactor* AdminServiceImpl::GetServerStatus(grpc::CallbackServerContext* context,
                                                             const v1::GetServerStatusRequest* /*request*/,
                                                             v1::GetServerStatusResponse* response) {
   RpcCall call(state_, "GetServerStatus", context);
-  const absl::Status status = Guarded([&]() -> absl::Status {
+  const LogScope scope(call.log_fields());
+  const absl::Status status = Handled([&]() -> absl::Status {
     if (absl::Status status = call.Admit(Role::kAdmin);
         absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) {
       return status;  // a draining server may be looked at

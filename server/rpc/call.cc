@@ -1,5 +1,8 @@
 #include "server/rpc/call.h"
 
+#include <iterator>
+#include <optional>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/log/log.h"
@@ -16,10 +19,20 @@ std::string HostOf(const std::string& peer) {
   return absl::StartsWith(peer, "unix:") || colon == std::string::npos ? peer : peer.substr(0, colon);
 }
 
+// The caller's, or a new one. A second header makes both worthless.
+std::optional<TraceContext> CallersTrace(const grpc::CallbackServerContext& context) {
+  const auto [first, last] = context.client_metadata().equal_range("traceparent");
+  if (first == last || std::next(first) != last) return std::nullopt;
+  return ParseTraceparent(std::string(first->second.data(), first->second.size()));
+}
+
 }  // namespace
 
 RpcCall::RpcCall(RpcState* state, std::string method, grpc::CallbackServerContext* context)
     : state_(state), method_(std::move(method)), context_(context) {
+  const auto trace = CallersTrace(*context);
+  traced_ = trace.has_value();
+  trace_ = traced_ ? *trace : NewTrace();
   Credentials credentials;
   credentials.host = HostOf(context->peer());
   const auto header = context->client_metadata().find("authorization");
@@ -48,6 +61,7 @@ absl::Status RpcCall::Admit(Role role) const {
         absl::StrCat(method_, " needs the role ", RoleName(role), ", which ", caller_.principal, " does not have"));
   }
   if (status.ok()) return state_->CheckServing();
+  const LogScope scope(log_fields());
   Log(LogLevel::kWarning, "audit",
       {{"method", method_}, {"principal", caller_.principal}, {"outcome", absl::StatusCodeToString(status.code())}});
   return status;
@@ -91,6 +105,13 @@ grpc::Status RpcCall::End(const absl::Status& status) {
 void RpcCall::Count() {
   state_->metrics().OnRequest(method_, CodeName(code_), seconds());
   if (code_ == grpc::StatusCode::CANCELLED) state_->metrics().OnCancelled();
+  if (!traced_) return;
+  const LogScope scope(log_fields());
+  Log(LogLevel::kInfo, "request",
+      {{"method", method_},
+       {"principal", caller_.principal},
+       {"code", CodeName(code_)},
+       {"seconds", absl::StrCat(seconds())}});
 }
 
 }  // namespace haarflow

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "core/base/mutex.h"
 #include "server/auth/authenticator.h"
+#include "server/log/trace.h"
 #include "server/metrics/metrics.h"
 
 namespace haarflow {
@@ -51,16 +52,21 @@ class RpcCall {
   // The first thing that every handler asks: UNAUTHENTICATED, PERMISSION_DENIED, or UNAVAILABLE while draining. A
   // refusal for want of rights is a line of the log.
   absl::Status Admit(Role role) const;
+  // Every line of the call carries its trace: while the scope lives those of this thread do, and what is handed to the
+  // threads of jobs and models takes it along.
+  LogFields log_fields() const { return TraceFields(trace_); }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   // The status to finish with; adds retry pushback to the trailing metadata and remembers the code. Once, before
   // Finish.
   grpc::Status End(const absl::Status& status);
-  // Counts the call. After its last use of the transport.
+  // Counts the call, and logs it when its caller traces it. After its last use of the transport.
   void Count();
 
  private:
   RpcState* state_;
   std::string method_;
+  TraceContext trace_;
+  bool traced_ = false;  // by the caller
   Caller caller_;
   absl::Status identified_;
   grpc::CallbackServerContext* context_;

@@ -3,27 +3,28 @@
 
 #include <grpcpp/support/server_callback.h>
 
-#include <exception>
-#include <new>
-
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
+#include "core/base/guarded.h"
 #include "server/log/log.h"
 #include "server/rpc/call.h"
 
 namespace haarflow {
 
-// Handlers run on gRPC's threads, which an exception would end together with the process.
+inline const absl::Status& StatusOf(const absl::Status& status) { return status; }
+template <class T>
+const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
+  return result.status();
+}
+
+// A handler's work: its log lines carry what LogScope holds; exceptions are its INTERNAL errors. Those are defects of
+// the server, and a line of the log.
 template <class F>
-auto Guarded(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the server has no memory left for this request");
-  } catch (const std::exception& e) {
-    Log(LogLevel::kError, "a handler failed", {{"error", e.what()}});
-    return absl::InternalError(absl::StrCat("the request failed: ", e.what()));
+auto Handled(F&& f) -> decltype(f()) {
+  auto result = Guarded("the request", f);
+  if (const absl::Status& status = StatusOf(result); absl::IsInternal(status)) {
+    Log(LogLevel::kError, "a handler failed", {{"error", std::string(status.message())}});
   }
+  return result;
 }
 
 // Counts and finishes a call.

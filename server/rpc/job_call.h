@@ -48,10 +48,11 @@ inline absl::Status AdmitJobs(const RpcCall& call, const JobService* jobs, Role 
 template <class Response, class Work>
 grpc::ServerUnaryReactor* RunLater(RpcCall call, JobService* jobs, Role role, grpc::CallbackServerContext* context,
                                    Response* response, Work work, bool urgent = false) {
+  const LogScope scope(call.log_fields());
   const absl::Status refused = AdmitJobs(call, jobs, role);
   if (!refused.ok()) return Answer(std::move(call), context, refused);
   const LaterAnswer<Response> answer = AnswerLater<Response>(std::move(call), context, response);
-  const bool taken = jobs->Post([done = answer.done, work = std::move(work)] { done(Guarded(work)); }, urgent);
+  const bool taken = jobs->Post([done = answer.done, work = std::move(work)] { done(Handled(work)); }, urgent);
   if (!taken) answer.done(absl::UnavailableError("the server stops"));
   return answer.reactor;
 }

@@ -15,7 +15,8 @@ grpc::ServerUnaryReactor* SamplerServiceImpl::ListModels(grpc::CallbackServerCon
                                                          const v1::ListModelsRequest* /*request*/,
                                                          v1::ListModelsResponse* response) {
   RpcCall call(state_, "ListModels", context);
-  const absl::Status status = Guarded([&]() -> absl::Status {
+  const LogScope scope(call.log_fields());
+  const absl::Status status = Handled([&]() -> absl::Status {
     RETURN_IF_ERROR(call.Admit(Role::kSampler));
     for (v1::ModelInfo& info : registry_->List()) *response->add_models() = std::move(info);
     *response->mutable_server() = info_;
@@ -28,7 +29,8 @@ grpc::ServerUnaryReactor* SamplerServiceImpl::GetModel(grpc::CallbackServerConte
                                                        const v1::GetModelRequest* request,
                                                        v1::GetModelResponse* response) {
   RpcCall call(state_, "GetModel", context);
-  const absl::Status status = Guarded([&]() -> absl::Status {
+  const LogScope scope(call.log_fields());
+  const absl::Status status = Handled([&]() -> absl::Status {
     RETURN_IF_ERROR(call.Admit(Role::kSampler));
     auto described = registry_->Describe(request->name());
     if (!described.ok()) return described.status();
@@ -49,8 +51,9 @@ grpc::ServerWriteReactor<Response>* SamplerServiceImpl::Stream(const char* metho
   RpcCall call(state_, method, context);
   // The request is copied: it may have to wait for its model.
   auto make_task = [this, make, method, admitted = call.Admit(Role::kSampler), principal = call.principal(),
-                    request = std::make_shared<Request>(request)]() {
-    return Guarded([&]() -> absl::StatusOr<std::shared_ptr<StreamTask<Response>>> {
+                    fields = call.log_fields(), request = std::make_shared<Request>(request)]() {
+    const LogScope scope(fields);
+    return Handled([&]() -> absl::StatusOr<std::shared_ptr<StreamTask<Response>>> {
       RETURN_IF_ERROR(admitted);
       RETURN_IF_ERROR(state_->CheckServing());  // the model may have taken its time
       if (!draws_) {

@@ -36,7 +36,8 @@ grpc::ServerUnaryReactor* TuningServiceImpl::CancelJob(grpc::CallbackServerConte
 grpc::ServerWriteReactor<v1::Job>* TuningServiceImpl::WatchJob(grpc::CallbackServerContext* context,
                                                                const v1::WatchJobRequest* request) {
   RpcCall call(state_, "WatchJob", context);
-  absl::StatusOr<std::shared_ptr<JobWatch>> watch = Guarded([&]() -> absl::StatusOr<std::shared_ptr<JobWatch>> {
+  const LogScope scope(call.log_fields());
+  absl::StatusOr<std::shared_ptr<JobWatch>> watch = Handled([&]() -> absl::StatusOr<std::shared_ptr<JobWatch>> {
     if (absl::Status refused = AdmitJobs(call, jobs_, Role::kTuner); !refused.ok()) return refused;
     return std::make_shared<JobWatch>();
   });

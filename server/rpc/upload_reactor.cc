@@ -17,13 +17,14 @@ UploadReactor::UploadReactor(RpcCall call, JobService* jobs, const absl::Status&
 }
 
 void UploadReactor::OnReadDone(bool ok) {
+  const LogScope scope(call_.log_fields());
   const bool taken = jobs_->Post([this, ok] {
     if (ok) {
-      const absl::Status status = Guarded([this] { return Take(); });
+      const absl::Status status = Handled([this] { return Take(); });
       status.ok() ? StartRead(&message_) : End(status);
       return;
     }
-    const absl::Status status = Guarded([this]() -> absl::Status {
+    const absl::Status status = Handled([this]() -> absl::Status {
       if (first_) return absl::InvalidArgumentError("the upload has no message");
       ASSIGN_OR_RETURN(std::vector<std::string> files, files_->Finish());
       ASSIGN_OR_RETURN(*response_, commit_(lease_, digest_, std::move(files)));

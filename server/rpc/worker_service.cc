@@ -21,6 +21,7 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::LeaseJob(grpc::CallbackServerContex
                                                       const v1::LeaseJobRequest* request,
                                                       v1::LeaseJobResponse* response) {
   RpcCall call(state_, "LeaseJob", context);
+  const LogScope scope(call.log_fields());
   const absl::Status refused = AdmitJobs(call, jobs_, Role::kTrainer);
   if (!refused.ok()) return Answer(std::move(call), context, refused);
   auto answer = AnswerLater<v1::LeaseJobResponse>(std::move(call), context, response);
@@ -46,13 +47,14 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::Heartbeat(grpc::CallbackServerConte
 grpc::ServerWriteReactor<v1::FileChunk>* WorkerServiceImpl::FetchCheckpoint(grpc::CallbackServerContext* context,
                                                                             const v1::FetchCheckpointRequest* request) {
   RpcCall call(state_, "FetchCheckpoint", context);
+  const LogScope scope(call.log_fields());
   absl::StatusOr<std::shared_ptr<FileSource>> source = std::make_shared<FileSource>();
   if (const absl::Status refused = AdmitJobs(call, jobs_, Role::kTrainer); !refused.ok()) source = refused;
   return new SourceReactor<v1::FileChunk, FileSource>(
       std::move(call), std::move(source),
       [this, lease = request->lease()](const std::shared_ptr<FileSource>& started) -> absl::Status {
         const bool taken = jobs_->Post([this, lease, started] {
-          auto files = Guarded([&] { return jobs_->Checkpoint(lease); });
+          auto files = Handled([&] { return jobs_->Checkpoint(lease); });
           files.ok() ? started->SetFiles(*std::move(files)) : started->End(files.status());
         });
         return taken ? absl::OkStatus() : absl::UnavailableError("the server stops");

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <exception>
-#include <new>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "core/base/guarded.h"
 
 namespace haarflow {
 namespace {
@@ -15,14 +13,12 @@ constexpr auto kLongestWait = std::chrono::seconds(1);
 
 // What a task throws, as its failure.
 template <class F>
-void Guarded(Task* task, F&& f) {
-  try {
+void FailOnException(Task* task, F&& f) {
+  const absl::Status status = Guarded("the stream", [&f] {
     f();
-  } catch (const std::bad_alloc&) {
-    task->Fail(absl::ResourceExhaustedError("the server has no memory left for this stream"));
-  } catch (const std::exception& e) {
-    task->Fail(absl::InternalError(absl::StrCat("a stream failed: ", e.what())));
-  }
+    return absl::OkStatus();
+  });
+  if (!status.ok()) task->Fail(status);
 }
 
 }  // namespace
@@ -117,7 +113,7 @@ DeviceWorker::Groups DeviceWorker::CollectWants() {
   int64_t depth = 0;
   for (const auto& task : tasks_) {
     Task::Want want;
-    Guarded(task.get(), [&] { want = task->Demand(); });
+    FailOnException(task.get(), [&] { want = task->Demand(); });
     if (want.n <= 0 || task->finished()) continue;
     depth += want.n;
     groups[{&task->model(), task->target_digest()}].push_back({task.get(), want});
@@ -185,8 +181,8 @@ void DeviceWorker::RunBatch(const std::vector<Member>& group) {
   const std::vector<int64_t> shares = Shares(group);
 
   const auto start = std::chrono::steady_clock::now();
-  absl::Status status;
-  try {
+  ReportWaits(group, shares, start);
+  const absl::Status status = Guarded("a batch", [&] {
     seeds_.clear();
     indices_.clear();
     for (size_t m = 0; m < group.size(); ++m) {
@@ -195,10 +191,8 @@ void DeviceWorker::RunBatch(const std::vector<Member>& group) {
         indices_.push_back(group[m].want.first_index + static_cast<uint64_t>(i));
       }
     }
-    status = pool_.Draw(*model.sampler, group.front().task->target(), seeds_, indices_);
-  } catch (const std::exception& e) {
-    status = absl::ResourceExhaustedError(absl::StrCat("no memory for a batch: ", e.what()));
-  }
+    return pool_.Draw(*model.sampler, group.front().task->target(), seeds_, indices_);
+  });
   if (!status.ok()) {
     // First, so that whoever hears of the failure finds it latched.
     if (absl::IsUnavailable(status) && options_.on_device_failure) options_.on_device_failure(status);
@@ -213,6 +207,26 @@ void DeviceWorker::RunBatch(const std::vector<Member>& group) {
   Charge(group, shares, seconds);
   SizerOf(&model).Measured(drawn, seconds);
   if (options_.observer != nullptr) options_.observer->OnBatch(model, drawn, seconds);
+  ReportWeights(*group.front().task);
+}
+
+void DeviceWorker::ReportWaits(const std::vector<Member>& group, const std::vector<int64_t>& shares,
+                               std::chrono::steady_clock::time_point now) {
+  if (options_.observer == nullptr) return;
+  for (size_t m = 0; m < group.size(); ++m) {
+    const Task& task = *group[m].task;
+    if (shares[m] == 0 || task.drawn()->load(std::memory_order_relaxed) > 0) continue;
+    options_.observer->OnQueueWait(std::chrono::duration<double>(now - task.admitted()).count());
+  }
+}
+
+void DeviceWorker::ReportWeights(const Task& task) {
+  if (options_.observer == nullptr || !task.model().sampler->Serves(task.target())) return;
+  for (const DrawPool::Piece& piece : pool_.pieces()) {
+    log_weights_.resize(static_cast<size_t>(piece.proposals->n));
+    for (int64_t i = 0; i < piece.proposals->n; ++i) log_weights_[i] = piece.proposals->LogWeight(i);
+    options_.observer->OnLogWeights(task.model(), task.target_digest(), log_weights_);
+  }
 }
 
 // Each task's share, piece by piece: a share may span the parts of several threads.
@@ -224,7 +238,7 @@ void DeviceWorker::Deliver(const std::vector<Member>& group, const std::vector<i
       const int64_t from = std::max(begin, piece.begin);
       const int64_t to = std::min(end, piece.begin + piece.proposals->n);
       if (from >= to) continue;
-      Guarded(group[m].task, [&] { group[m].task->Consume(*piece.proposals, from - piece.begin, to - from); });
+      FailOnException(group[m].task, [&] { group[m].task->Consume(*piece.proposals, from - piece.begin, to - from); });
     }
     begin = end;
   }

@@ -8,6 +8,7 @@
 // UNAVAILABLE. Thread-safety: thread-safe. Ownership: shares the tasks with their readers.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -70,6 +71,10 @@ class DeviceWorker {
   void RunBatch(const std::vector<Member>& group);
   void Charge(const std::vector<Member>& group, const std::vector<int64_t>& shares, double seconds);
   void Deliver(const std::vector<Member>& group, const std::vector<int64_t>& shares);
+  // To the observer: how long new tasks have waited; the weights of the batch that the pool holds.
+  void ReportWaits(const std::vector<Member>& group, const std::vector<int64_t>& shares,
+                   std::chrono::steady_clock::time_point now);
+  void ReportWeights(const Task& task);
   BatchSizer& SizerOf(const ServedModel* model);
   int64_t BatchLimit(const ServedModel& model);
 
@@ -91,6 +96,7 @@ class DeviceWorker {
   uint64_t turn_ = 0;
   std::vector<uint64_t> seeds_;
   std::vector<uint64_t> indices_;
+  std::vector<double> log_weights_;
 
   std::thread thread_;
 };

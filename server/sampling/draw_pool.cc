@@ -3,10 +3,10 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <exception>
-#include <new>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/guarded.h"
+#include "core/base/status.h"
 
 namespace haarflow {
 namespace {
@@ -88,18 +88,12 @@ void DrawPool::Run(size_t part) {
 
 void DrawPool::DrawPart(Part* part) const {
   if (part->n == 0) return;
-  try {
-    part->status = sampler_->Draw(*target_, seed_.subspan(part->begin, part->n), index_.subspan(part->begin, part->n),
-                                  &part->proposals);
-    if (part->status.ok() && part->proposals.n != part->n) {
-      part->status =
-          absl::InternalError(absl::StrCat("a sampler drew ", part->proposals.n, " proposals, not ", part->n));
-    }
-  } catch (const std::bad_alloc&) {
-    part->status = absl::ResourceExhaustedError(absl::StrCat("no memory for a batch of ", part->n, " proposals"));
-  } catch (const std::exception& e) {
-    part->status = absl::InternalError(absl::StrCat("drawing failed: ", e.what()));
-  }
+  part->status = Guarded("drawing", [&]() -> absl::Status {
+    RETURN_IF_ERROR(sampler_->Draw(*target_, seed_.subspan(part->begin, part->n), index_.subspan(part->begin, part->n),
+                                   &part->proposals));
+    if (part->proposals.n == part->n) return absl::OkStatus();
+    return absl::InternalError(absl::StrCat("a sampler drew ", part->proposals.n, " proposals, not ", part->n));
+  });
 }
 
 }  // namespace haarflow

@@ -80,14 +80,19 @@ void MeasureTask::Consume(const Proposals& proposals, int64_t offset, int64_t n)
   };
   const uint64_t accepted_before = accepted();
   for (int64_t i = offset; i < offset + n && !finished(); ++i) Look(proposals, i);
-  observer().OnProgress(model(), static_cast<uint64_t>(n), accepted() - accepted_before, 0);
+  const auto looked = static_cast<uint64_t>(n);
+  const bool chain = std::holds_alternative<MetropolisChain>(scan_);
+  observer().OnProgress(model(), {.proposals = looked,
+                                  .chain_proposals = chain ? looked : 0,
+                                  .accepted = accepted() - accepted_before,
+                                  .configurations = 0});
   if (finished()) return;
   if (Remaining() > 0) {
     ReportProgress();
     return;
   }
-  if (auto* chain = std::get_if<MetropolisChain>(&scan_)) {
-    if (const auto closed = chain->Flush()) {
+  if (auto* open = std::get_if<MetropolisChain>(&scan_)) {
+    if (const auto closed = open->Flush()) {
       Record(open_field_.data());
       multiplicity_.push_back(closed->multiplicity);
     }

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "absl/types/span.h"
+#include "core/base/digest.h"
 #include "server/registry/served_model.h"
 
 namespace haarflow {
@@ -15,9 +17,20 @@ class SamplingObserver {
   virtual ~SamplingObserver() = default;
   // One batch was drawn and handed to its tasks.
   virtual void OnBatch(const ServedModel& /*model*/, int64_t /*proposals*/, double /*seconds*/) {}
-  // Counts since the task's last report.
-  virtual void OnProgress(const ServedModel& /*model*/, uint64_t /*proposals*/, uint64_t /*accepted*/,
-                          uint64_t /*configurations*/) {}
+  // log w of a batch's proposals, drawn for a target that the model was made for.
+  virtual void OnLogWeights(const ServedModel& /*model*/, const Digest& /*target*/,
+                            absl::Span<const double> /*log_weights*/) {}
+  // Since a task's last report. Chains look at `chain_proposals` of `proposals` and accept some; weighted streams and
+  // estimates look at the others.
+  struct Counts {
+    uint64_t proposals = 0;
+    uint64_t chain_proposals = 0;
+    uint64_t accepted = 0;
+    uint64_t configurations = 0;
+  };
+  virtual void OnProgress(const ServedModel& /*model*/, const Counts& /*counts*/) {}
+  // The first batch with proposals for a task begins, so long after it was admitted.
+  virtual void OnQueueWait(double /*seconds*/) {}
   // Proposals that all tasks together could be given now.
   virtual void OnQueueDepth(int64_t /*proposals*/) {}
   // A task had its ready chunk waiting for its client for so long.

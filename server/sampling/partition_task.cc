@@ -46,7 +46,7 @@ void PartitionTask::Consume(const Proposals& proposals, int64_t offset, int64_t 
   if (finished()) return;
   for (int64_t i = offset; i < offset + n; ++i) Look(proposals, i);
   done_proposals_ += static_cast<uint64_t>(n);
-  observer().OnProgress(model(), static_cast<uint64_t>(n), 0, 0);
+  observer().OnProgress(model(), {.proposals = static_cast<uint64_t>(n)});
   if (done_proposals_ < stop_.next_look()) {
     if (done_proposals_ >= reported_ + kProgressEvery) {
       reported_ = done_proposals_;

@@ -103,13 +103,13 @@ void SampleTask::Consume(const Proposals& proposals, int64_t offset, int64_t n) 
   Commit();
   if (stage_ == Stage::kLook && Remaining() == 0) stage_ = Stage::kFlush;
   if (stage_ == Stage::kFlush) Flush();
-  observer().OnProgress(model(), counts_.proposals, counts_.accepted, counts_.configurations);
-  counts_ = Counts();
+  observer().OnProgress(model(), std::exchange(counts_, {}));
 }
 
 void SampleTask::Look(const Proposals& proposals, int64_t i) {
   ++counts_.proposals;
   if (auto* chain = std::get_if<MetropolisChain>(&scan_)) {
+    ++counts_.chain_proposals;
     LookMetropolis(chain, proposals, i);
     return;
   }

@@ -53,11 +53,6 @@ class SampleTask final : public StreamTask<v1::SampleResponse> {
     double log_q = 0;
     double action = 0;
   };
-  struct Counts {
-    uint64_t proposals = 0;
-    uint64_t accepted = 0;
-    uint64_t configurations = 0;
-  };
 
   static RowFormat FormatOf(const Plan& plan);
   v1::SampleHeader Header() const;
@@ -83,7 +78,7 @@ class SampleTask final : public StreamTask<v1::SampleResponse> {
   OpenState open_;
   ChunkBuffer fresh_;
   std::vector<double> values_;
-  Counts counts_;
+  SamplingObserver::Counts counts_;
   uint64_t looked_ = 0;
 
   // Shared with the reader (mutex_).

@@ -1,9 +1,9 @@
 #include "server/sampling/scheduler.h"
 
-#include <exception>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/guarded.h"
 #include "core/base/status.h"
 #include "server/sampling/retry.h"
 
@@ -145,11 +145,11 @@ void Scheduler::EstimateLoop() {
       task = std::move(epilogues_.front());
       epilogues_.pop_front();
     }
-    try {
+    const absl::Status status = Guarded("estimating errors", [&task] {
       task->Epilogue();
-    } catch (const std::exception& e) {
-      task->Fail(absl::InternalError(absl::StrCat("estimating errors failed: ", e.what())));
-    }
+      return absl::OkStatus();
+    });
+    if (!status.ok()) task->Fail(status);
   }
 }
 

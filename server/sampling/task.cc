@@ -46,6 +46,7 @@ void Task::Attach(std::shared_ptr<WakeSignal> worker, SamplingObserver* observer
   worker_ = std::move(worker);
   if (observer != nullptr) observer_ = observer;
   release_ = std::move(release);
+  admitted_ = std::chrono::steady_clock::now();
 }
 
 void Task::Cancel() {

@@ -91,6 +91,8 @@ class Task {
 
   // By the scheduler, before any other thread knows the task. `release` is called by the destructor.
   void Attach(std::shared_ptr<WakeSignal> worker, SamplingObserver* observer, std::function<void()> release);
+  // When it was attached.
+  std::chrono::steady_clock::time_point admitted() const { return admitted_; }
 
  protected:
   std::string WhyDraining() const;
@@ -111,6 +113,7 @@ class Task {
   std::shared_ptr<WakeSignal> worker_;
   SamplingObserver* observer_ = nullptr;
   std::function<void()> release_;
+  std::chrono::steady_clock::time_point admitted_;
   std::atomic<bool> cancelled_{false};
   std::atomic<DrainReason> drain_reason_{DrainReason::kNone};
 };

@@ -5,12 +5,12 @@
 #include "client/rpc.h"
 #include "core/base/digest.h"
 #include "core/base/status.h"
+#include "server/jobs/file_chunk.h"
 
 namespace haarflow {
 namespace {
 
 constexpr int kMaxMessageBytes = 4 << 20;
-constexpr size_t kChunkBytes = 256 << 10;
 constexpr uint64_t kMaxFileBytes = uint64_t{4} << 30;
 constexpr size_t kMaxFiles = 8;
 constexpr double kCallSeconds = 15, kTransferSeconds = 900;
@@ -20,18 +20,13 @@ void WriteFiles(grpc::ClientWriter<v1::UploadRequest>* writer, const v1::Lease& 
                 const std::string& digest) {
   bool first = true;
   for (const auto& [name, bytes] : files) {
-    for (size_t offset = 0; offset < bytes.size() || offset == 0; offset += kChunkBytes) {
+    for (uint64_t offset = 0; offset < bytes.size() || offset == 0; offset += kChunkBytes) {
       v1::UploadRequest request;
       if (std::exchange(first, false)) {
         *request.mutable_lease() = lease;
         request.set_digest(digest);
       }
-      v1::FileChunk& chunk = *request.mutable_chunk();
-      chunk.set_file(name);
-      chunk.set_payload(bytes.substr(offset, kChunkBytes));
-      chunk.set_offset(offset);
-      chunk.set_total(bytes.size());
-      chunk.set_crc32c(Crc32c(chunk.payload().data(), chunk.payload().size()));
+      *request.mutable_chunk() = ChunkAt(name, bytes, offset);
       if (!writer->Write(request)) return;
     }
   }

@@ -43,6 +43,18 @@ TEST_F(ConfigTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
   EXPECT_EQ(outcome.config.role, ServerRole::kSampler);
   EXPECT_EQ(outcome.config.lease_seconds, 3600);
   EXPECT_EQ(outcome.config.listen, "127.0.0.1:50151");
+  EXPECT_EQ(outcome.config.status, "") << "no page unless it is asked for";
+  EXPECT_EQ(outcome.config.log_format, LogFormat::kText);
+}
+
+TEST_F(ConfigTest, TheStatusPageAndTheLogAreSettingsLikeTheOthers) {
+  Write("store = \"s\"\nstatus = \"127.0.0.1:1\"\nlog-format = \"json\"\n");
+  ConfigOutcome outcome = Parse({"--config", file_});
+  EXPECT_EQ(outcome.config.status, "127.0.0.1:1");
+  EXPECT_EQ(outcome.config.log_format, LogFormat::kJson);
+  outcome = Parse({"--config", file_, "--log-format", "text"}, {{"HAARFLOW_OPT_STATUS", "127.0.0.1:2"}});
+  EXPECT_EQ(outcome.config.status, "127.0.0.1:2");
+  EXPECT_EQ(outcome.config.log_format, LogFormat::kText);
 }
 
 TEST_F(ConfigTest, TheEnvironmentMayNameTheFile) {
@@ -61,6 +73,7 @@ TEST_F(ConfigTest, WhatIsNoSettingIsRefusedWhereverItStands) {
       {Parse({"--store", "s", "--max-streams", "0"}), "max-streams"},
       {Parse({"--store", "s"}, {{"HAARFLOW_OPT_DRAIN_SECONDS", "soon"}}), "drain-seconds"},
       {Parse({"--store", "s", "--role", "king"}), "role"},
+      {Parse({"--store", "s", "--log-format", "xml"}), "log-format"},
       {Parse({"--store", "s", "--config", "/nowhere/at/all"}), "/nowhere/at/all"},
       {Parse({}), "store"},
   };

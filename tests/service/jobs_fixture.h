@@ -53,7 +53,7 @@ class JobsTest : public ::testing::Test {
                                           "--endpoint-file", store_.path("endpoint.json")};
     arguments.insert(arguments.end(), more.begin(), more.end());
     server_ = std::make_unique<ChildProcess>("haarflow-server", arguments, environment);
-    ASSERT_TRUE(server_->WaitForOutput("serving address=")) << server_->output();
+    ASSERT_TRUE(server_->WaitForOutput("listening on")) << server_->output();
     if (address_.empty()) {
       address_ = nlohmann::json::parse(*ReadFile(store_.path("endpoint.json"), 4096))["address"].get<std::string>();
     }

@@ -36,7 +36,7 @@ class LifeTest : public ::testing::Test {
         "--endpoint-file", store_.path("endpoint"), "--metrics", "127.0.0.1:0"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     process_ = std::make_unique<Process>(arguments);
-    ASSERT_TRUE(process_->WaitForOutput("INFO serving")) << process_->output();
+    ASSERT_TRUE(process_->WaitForOutput("listening on")) << process_->output();
     const auto endpoint = nlohmann::json::parse(*ReadFile(store_.path("endpoint"), 4096));
     address_ = endpoint["address"].get<std::string>();
     metrics_ = endpoint["metrics"].get<std::string>();

@@ -8,12 +8,15 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <new>
+#include <stdexcept>
 
 #include "core/base/file.h"
 #include "core/kernel/kernels.h"
 #include "server/sampling/in_process.h"
 #include "server/sampling/request.h"
 #include "server/sampling/scheduler.h"
+#include "tests/service/fake_sampler.h"
 #include "tests/service/test_store.h"
 
 namespace haarflow::testing {
@@ -226,6 +229,19 @@ TEST_F(ModelManagerTest, TheCanaryRefusesAModelThatIsWorseThanItsCard) {
   store_.Publish("m", 4, 0.3, Promising(0.45));
   EXPECT_EQ(Sync().swaps, 1) << Info("m").state_reason();
   EXPECT_EQ(Served("m"), 3);
+}
+
+TEST(Canary, AnExceptionOfTheSamplerIsAFailedCheckWithItsReason) {
+  FakeSampler sampler({2, 2}, FakeSampler::Normal(0.1));
+  EXPECT_TRUE(CanaryCheck(sampler, v1::ModelCard(), 1, CanaryOptions()).ok());
+  sampler.BeforeDraw([]() -> absl::Status { throw std::runtime_error("the kernel module is gone"); });
+  absl::Status checked = CanaryCheck(sampler, v1::ModelCard(), 1, CanaryOptions());
+  EXPECT_EQ(checked.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(checked.message()),
+              ::testing::HasSubstr("the canary check failed: the kernel module is gone"));
+  sampler.BeforeDraw([]() -> absl::Status { throw std::bad_alloc(); });
+  checked = CanaryCheck(sampler, v1::ModelCard(), 1, CanaryOptions());
+  EXPECT_EQ(checked.code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(ModelManagerTest, PromotionIsCheckedBeforeTheIndexIsWritten) {

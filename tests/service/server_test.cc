@@ -242,7 +242,7 @@ TEST_F(ServerTest, MetricsAreWellFormedAndCount) {
         "haarflow_time_to_first_configuration_seconds_count 1", "haarflow_configurations_total{model=\"small\"}",
         "haarflow_accepted_total{model=\"small\"}", "haarflow_stream_bytes_total", "haarflow_batch_size_bucket",
         "haarflow_batch_seconds_sum", "haarflow_queue_depth", "haarflow_active_streams",
-        "haarflow_model_info{model=\"small\",version=\"1\"} 1", "haarflow_build_info{", "haarflow_device_healthy 1",
+        "model=\"small\",version=\"1\"} 1", "haarflow_build_info{", "haarflow_device_healthy 1",
         "process_resident_memory_bytes", "haarflow_proposals_total{model=\"small\"} 1128"}) {
     EXPECT_THAT(text, HasSubstr(name));
   }

@@ -87,8 +87,9 @@ inline int CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std:
   return !slices.empty() && slices[0].size() == 2 ? slices[0].begin()[1] : 0;  // status = 1
 }
 
-// The body of GET /metrics.
-inline std::string Scrape(const std::string& address) {
+// The whole answer to an HTTP request, head and body.
+inline std::string HttpGet(const std::string& address, const std::string& path, const std::string& host = "127.0.0.1",
+                           const std::string& method = "GET") {
   const size_t colon = address.rfind(':');
   sockaddr_in to{};
   to.sin_family = AF_INET;
@@ -98,12 +99,18 @@ inline std::string Scrape(const std::string& address) {
   const timeval timeout{.tv_sec = 20, .tv_usec = 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
-  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+  const std::string request = method + " " + path + " HTTP/1.0\r\nHost: " + host + "\r\n\r\n";
   EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
   std::string response;
   char buffer[4096];
   for (ssize_t n = 0; (n = read(fd, buffer, sizeof buffer)) > 0;) response.append(buffer, static_cast<size_t>(n));
   close(fd);
+  return response;
+}
+
+// The body of GET /metrics.
+inline std::string Scrape(const std::string& address) {
+  const std::string response = HttpGet(address, "/metrics");
   const size_t body = response.find("\r\n\r\n");
   return body == std::string::npos ? "" : response.substr(body + 4);
 }

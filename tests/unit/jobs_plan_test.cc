@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/model/spec.h"
+#include "server/jobs/file_chunk.h"
 #include "server/jobs/publication.h"
 #include "server/jobs/retune_plan.h"
 #include "server/jobs/upload.h"

@@ -8,10 +8,12 @@
 
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "server/jobs/job_queue.h"
 #include "server/jobs/job_state.h"
 #include "server/jobs/job_table.h"
+#include "server/jobs/message_source.h"
 #include "server/jobs/sqlite.h"
 
 namespace haarflow {
@@ -250,6 +252,43 @@ class JobQueueTest : public JobTableTest {
   }
   JobQueue::Clock::time_point clock_ = JobQueue::Clock::time_point() + std::chrono::hours(1);
 };
+
+TEST_F(JobQueueTest, AWatcherNeverSeesAnOlderStateAfterANewerOne) {
+  const auto queue = Open();
+  const std::string id = queue->Submit(Job("key")).value().job_id();
+  const JobSnapshot waiting = queue->Snapshot(id).value();
+  ASSERT_TRUE(queue->Lease("w").value().has_value());
+  const JobSnapshot leased = queue->Snapshot(id).value();
+  // Two threads took them in this order and got here in the other.
+  JobWatch watch;
+  watch.Push(leased);
+  watch.Push(waiting);
+  std::unique_ptr<v1::Job> seen;
+  absl::Status end;
+  ASSERT_EQ(watch.Poll(&seen, &end), Polled::kMessage);
+  EXPECT_EQ(seen->state(), v1::JOB_STATE_LEASED);
+  watch.Push(waiting);
+  EXPECT_EQ(watch.Poll(&seen, &end), Polled::kPending) << "the older one came after it was read";
+  ASSERT_TRUE(queue->Cancel(id).ok());
+  watch.Push(queue->Snapshot(id).value());
+  watch.Push(leased);
+  ASSERT_EQ(watch.Poll(&seen, &end), Polled::kMessage);
+  EXPECT_EQ(seen->state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(watch.Poll(&seen, &end), Polled::kEnd);
+}
+
+TEST_F(JobQueueTest, StatesAreCountedWithTheTimeOfTheOldestChange) {
+  const auto queue = Open();
+  ASSERT_TRUE(queue->Submit(Job("a")).ok());
+  const int64_t submitted = std::exchange(now_ms_, now_ms_ + 1000);
+  ASSERT_TRUE(queue->Submit(Job("b")).ok());
+  const auto counts = queue->CountByState().value();
+  ASSERT_EQ(counts.size(), 6u) << "every state, also those without jobs";
+  EXPECT_EQ(counts[0].state, v1::JOB_STATE_PENDING);
+  EXPECT_EQ(counts[0].jobs, 2);
+  EXPECT_EQ(counts[0].oldest_update_ms, submitted);
+  EXPECT_EQ(counts[5].jobs, 0);
+}
 
 TEST_F(JobQueueTest, SilenceCostsTheLeaseAndEveryWordRenewsIt) {
   auto queue = Open();
