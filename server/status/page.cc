@@ -25,7 +25,7 @@ constexpr int kMostVersions = 20;     // of a model, the newest
 // "1,234,567".
 std::string Grouped(uint64_t value) {
   std::string digits = absl::StrCat(value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), 1, ',');
   return digits;
 }
 std::string Bytes(double bytes) {
