@@ -65,6 +65,10 @@ def _is_file(subject: str) -> bool:
     return subject.endswith((".h5", ".hdf5", ".npy")) or "/" in subject or Path(subject).is_file()
 
 
+def _default_output(subject: str) -> str:
+    return (Path(subject).stem if _is_file(subject) else subject) + ".html"
+
+
 def _make(options: argparse.Namespace) -> report.Report:
     if _is_file(options.subject):
         if options.subject.endswith(".npy"):
@@ -104,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         made = _make(options)
-        files = made.write(options.output or Path(options.subject).stem + ".html", options.png)
+        files = made.write(options.output or _default_output(options.subject), options.png)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (HaarflowError, UsageError, OSError) as error:

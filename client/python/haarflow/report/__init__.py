@@ -78,7 +78,8 @@ class Report:
         if target.exists() and page.MARK not in target.read_bytes()[:200].decode("utf-8", "replace"):
             raise HaarflowError(f"{target} exists and is no report: give another name with -o", "ALREADY_EXISTS")
         metropolis = self.batch.run.mode == "metropolis"
-        pictures = [observable_picture(o, metropolis) for o in self.observables] + [weight_picture(self.weights)]
+        png = png_directory is not None
+        pictures = [observable_picture(o, metropolis, png) for o in self.observables] + [weight_picture(self.weights, png)]
         text = page.render(self.title, self.batch, self.created, self.observables, self.weights, self.verdict, pictures, __version__)
         written = [_write(target, text.encode("utf-8"))]
         if png_directory is not None:

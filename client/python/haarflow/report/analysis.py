@@ -255,8 +255,8 @@ def analyse_weights(source: Source) -> WeightReport:
     variance = -math.log(statistics.ess) if 0 < statistics.ess <= 1 else float("nan")
     edges = proposals = target = np.empty(0)
     if x.size and np.ptp(x) > 1e-9:
-        low, high = np.quantile(x, [0.0005, 0.9995])
-        pad = 0.15 * (high - low) + 1e-12
+        low, high = np.quantile(x, [2 / x.size, 1 - 2 / x.size])
+        pad = 0.1 * (high - low) + 1e-12
         edges = np.linspace(low - pad, high + pad, int(np.clip(2 * x.size ** (1 / 3), 10, 60)) + 1)
         as_target = multiplicity if metropolis else np.exp(x - x.max())
         as_proposals = multiplicity * np.exp(x.min() - x) if metropolis else np.ones(x.size)

@@ -39,7 +39,9 @@ class Picture:
     ----------
     name : str
         For file names.
-    svg, png : bytes
+    svg : bytes
+    png : bytes
+        Empty where none was asked for.
     caption : str
     """
 
@@ -57,18 +59,22 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> Iterator[tupl
 
     # No pyplot: nothing global is left behind, no display is asked for.
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": [1.35, 1][:columns]})
+        axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": [1.35, 1][:columns]})
+        # Fixed margins, in inches: an automatic layout draws every figure twice.
+        width, height = size
+        figure.subplots_adjust(left=0.75 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.2, hspace=0.45)
+        yield figure, axes
 
 
-def _render(figure: Figure, name: str, caption: str) -> Picture:
-    images = []
-    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+def _render(figure: Figure, name: str, caption: str, png: bool) -> Picture:
+    images = {}
+    for kind, metadata in (("svg", {"Date": None}), *((("png", {"Software": None}),) if png else ())):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        images.append(buffer.getvalue())
-    return Picture(name, images[0], images[1], caption)
+        images[kind] = buffer.getvalue()
+    return Picture(name, images["svg"], images.get("png", b""), caption)
 
 
 def _exact_line(axes: Axes, value: float | None, horizontal: bool = True) -> None:
@@ -79,7 +85,7 @@ def _exact_line(axes: Axes, value: float | None, horizontal: bool = True) -> Non
 def _history(axes: Axes, o: ObservableReport, metropolis: bool) -> None:
     step = max(1, o.series.size // _MAX_POINTS)
     shown = np.arange(0, o.series.size, step)
-    axes.plot(shown, o.series[shown], ".", ms=2, alpha=0.35, color=DATA, mec="none", rasterized=True)
+    axes.plot(shown, o.series[shown], ".", ms=2.6, alpha=0.5, color=DATA, mec="none", rasterized=True)
     axes.plot(o.block_centre, o.block_mean, "-", lw=1.1, color=MEAN, label="means of blocks")
     _exact_line(axes, o.estimate.exact)
     axes.set_title("History")
@@ -127,11 +133,11 @@ def _distribution(axes: Axes, o: ObservableReport) -> None:
     else:
         _exact_line(axes, o.estimate.exact, horizontal=False)
     axes.set_title("Distribution")
-    if h.degrees > 0:
-        axes.text(0.02, 0.97, f"$\\chi^2$ = {h.chi_squared:.1f} / {h.degrees}, p = {h.p_value:.2g}", transform=axes.transAxes, va="top", fontsize=8)
+    axes.locator_params(axis="x", nbins=7)
     axes.set_xlabel(o.name)
     axes.set_ylabel("probability" if discrete else "density")
-    axes.legend(loc="upper right")
+    title = f"$\\chi^2$ = {h.chi_squared:.1f} / {h.degrees}, p = {h.p_value:.2g}" if h.degrees > 0 else None
+    axes.legend(loc="best", title=title, title_fontsize=8)
 
 
 def _correlation(axes: Axes, o: ObservableReport, metropolis: bool) -> None:
@@ -159,14 +165,14 @@ def _correlation(axes: Axes, o: ObservableReport, metropolis: bool) -> None:
     axes.set_ylabel("$\\rho(t)$")
 
 
-def observable_picture(o: ObservableReport, metropolis: bool) -> Picture:
+def observable_picture(o: ObservableReport, metropolis: bool, png: bool) -> Picture:
     """History, distribution, running mean, autocorrelation."""
     with _figure(2, 2, (10.5, 5.8)) as (figure, axes):
         _history(axes[0][0], o, metropolis)
         _distribution(axes[0][1], o)
         _running(axes[1][0], o, metropolis)
         _correlation(axes[1][1], o, metropolis)
-        return _render(figure, o.name, _caption(o, metropolis))
+        return _render(figure, o.name, _caption(o, metropolis), png)
 
 
 def _caption(o: ObservableReport, metropolis: bool) -> str:
@@ -187,14 +193,18 @@ def _weight_densities(axes: Axes, w: WeightReport) -> None:
         axes.text(0.5, 0.5, "all weights are equal:\nthe flow is the target", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
         return
-    axes.stairs(w.proposals, w.edges, color=DATA, fill=True, alpha=0.3, label="proposals, q")
-    axes.stairs(w.target, w.edges, color=SECOND, lw=1.5, label="target, p")
+    axes.stairs(w.proposals, w.edges, color=DATA, fill=True, alpha=0.3, baseline=1e-12, label="proposals, q")
+    axes.stairs(w.target, w.edges, color=SECOND, lw=1.5, baseline=1e-12, label="target, p")
     if np.isfinite(w.variance) and w.variance > 0:
         x = np.linspace(w.edges[0], w.edges[-1], 400)
         for sign, color in ((-1, DATA), (1, SECOND)):
             y = np.exp(-((x - sign * w.variance / 2) ** 2) / (2 * w.variance)) / math.sqrt(2 * math.pi * w.variance)
             axes.plot(x, y, color=color, lw=1, ls=":", label="Gaussian of this ESS" if sign > 0 else None)
     axes.axvline(0, color="0.6", lw=0.7)
+    # Tails are what matters: a weight that is rare and large.
+    filled = np.concatenate([w.proposals[w.proposals > 0], w.target[w.target > 0]])
+    axes.set_yscale("log")
+    axes.set_ylim(0.5 * filled.min(), 4 * filled.max())
     axes.set_ylabel("density")
     axes.legend(loc="upper left")
 
@@ -222,7 +232,7 @@ def _running_ess(axes: Axes, w: WeightReport) -> None:
     axes.set_ylabel("ESS of the first n / %")
 
 
-def weight_picture(w: WeightReport) -> Picture:
+def weight_picture(w: WeightReport, png: bool) -> Picture:
     """The weights' densities; multiplicities or running ESS."""
     with _figure(1, 2, (10.5, 3.0)) as (figure, axes):
         _weight_densities(axes[0][0], w)
@@ -234,4 +244,4 @@ def weight_picture(w: WeightReport) -> Picture:
                    "would show a heavy right tail of p. ")
         caption += ("Right: multiplicities of the chain's states; a long tail is a state that is hard to leave." if w.multiplicity is not None else
                     "Right: steps down are single large weights.")
-        return _render(figure, "weights", caption)
+        return _render(figure, "weights", caption, png)

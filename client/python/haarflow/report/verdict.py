@@ -62,7 +62,7 @@ def _level(probability: float, comparisons: int) -> Level:
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
+    return f"{100 * fraction:.{4 if fraction > 0.99 else 3}g} %"
 
 
 def _worth(batch: Batch, observables: list[ObservableReport]) -> tuple[float, str]:
@@ -77,6 +77,9 @@ def _weights(batch: Batch) -> list[Finding]:
     if s.reliable:
         found.append(Finding("good", f"The flow covers the target: ESS {_percent(s.ess)} over {s.samples:,} proposals, the largest weight holds "
                              f"{_percent(s.max_weight_share)} of the sum."))
+    elif s.ess * s.samples < 1000 and s.max_weight_share <= 0.01 and not s.invalid_weights and 0 < s.ess:
+        found.append(Finding("warning", f"Too little was drawn to rely on it: ESS {_percent(s.ess)} times {s.samples:,} proposals is below 1000; "
+                             f"{math.ceil(1100 / s.ess):,} proposals would do."))
     else:
         found.append(Finding("failure", f"The server calls this run not reliable: {s.unreliable_reason or 'no reason given'}."))
     if s.invalid_weights:
@@ -116,8 +119,8 @@ def _exactness(observables: list[ObservableReport], weights: WeightReport) -> li
         sigmas = math.inf if worst[1] is None else worst[1]
         level = _level(_probability(sigmas), len(pulls))
         words = {"good": "agree with", "warning": "agree poorly with", "failure": "contradict"}[level]
-        found.append(Finding(level, f"Means {words} the exact values: of {len(pulls)} compared, {worst[0]} is farthest off, by {sigmas:+.2f} "
-                             "sigma."))
+        which = f"of {len(pulls)} compared, {worst[0]} is farthest off, by" if len(pulls) > 1 else f"{worst[0]} is the only one known, off by"
+        found.append(Finding(level, f"Means {words} the exact values: {which} {sigmas:+.2f} sigma."))
     shapes = [o for o in observables if o.histogram.degrees > 0]
     if shapes:
         least = min(shapes, key=lambda o: o.histogram.p_value)
@@ -147,7 +150,7 @@ def judge(batch: Batch, observables: list[ObservableReport], weights: WeightRepo
     headline = {
         "good": f"Sound: use it as {worth:,.0f} independent configurations." if known else "Sound.",
         "note": f"Sound as far as can be seen: use it as {worth:,.0f} independent configurations.",
-        "warning": "Use with care.",
+        "warning": "Use with care, or draw more.",
         "failure": "Do not rely on it.",
     }[level]
     if not np.isfinite(worth):
