@@ -12,7 +12,7 @@
 `haarflow.report` (``haarflow report FILE|MODEL``) makes a page of it.
 """
 
-from . import series
+from . import files, report, series
 from .client import Client, connect
 from .connection import Retry
 from .errors import CorruptData, HaarflowError, JobFailed, RequestRefused, ServerUnavailable
@@ -27,5 +27,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Autocorrelation", "Batch", "Client", "CorruptData", "Estimate", "HaarflowError", "Job", "JobFailed", "JobHandle", "LogZ",
     "Measurement", "Model", "RequestRefused", "Retry", "Run", "SampleStream", "ServerUnavailable", "Statistics", "concatenate",
-    "connect", "effective_sample_size", "gamma_method", "log_mean_weight", "parameters", "series", "weighted_mean", "with_changes",
+    "connect", "effective_sample_size", "files", "gamma_method", "log_mean_weight", "parameters", "report", "series", "weighted_mean", "with_changes",
 ]

@@ -93,8 +93,8 @@ def _read(file: Any, name: str, fields: bool) -> Batch:
             raise CorruptData(f"{name}: fields have the shape {dataset.shape}, {rows} rows of {run.shape} were expected")
         data = dataset[:].astype(run.dtype)
     token = file.attrs.get("resume_token")
-    return Batch(run, data, index, multiplicity, *(_column(file, key, rows, np.float64, name) for key in ("log_weight", "log_q", "action")),
-                 observables, b"" if token is None else np.asarray(token).tobytes(), statistics)
+    log_weight, log_q, action = (_column(file, key, rows, np.float64, name) for key in ("log_weight", "log_q", "action"))
+    return Batch(run, data, index, multiplicity, log_weight, log_q, action, observables, b"" if token is None else np.asarray(token).tobytes(), statistics)
 
 
 def attribute(path: str | os.PathLike[str], name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import google_crc32c
@@ -284,7 +284,7 @@ class SampleStream(Iterator[Batch]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _deliver(self) -> Iterator[Batch | None]:
+    def _deliver(self) -> Generator[Batch | None, None, None]:
         """None when the header has come, then batches."""
         received, attempts = self._received, Attempts(self._connection)
         begun = False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Server
+from conftest import ROOT, Server
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -25,3 +25,11 @@ def test_notebooks_run(path: Path, server: Server, tmp_path: Path, monkeypatch: 
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert any("log Z = " in output.get("text", "") for output in outputs)
+
+
+def test_the_readme_tells_the_truth(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("HAARFLOW_SERVER", server.address)
+    section = (ROOT / "README.md").read_text().split("\n## Python\n")[1]
+    code, printed = section.split("```python\n")[1].split("\n```\n```\n")
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.split() == printed.split("```")[0].split()

@@ -221,7 +221,7 @@ def _histogram(source: Source, name: str, series: Array, weights: Array, estimat
     edges = _edges(series, distribution)
     bins = edges.size - 1
     bin_of = np.clip(np.searchsorted(edges, series, side="right") - 1, 0, bins - 1)
-    probability = np.bincount(bin_of, weights, bins)
+    probability = np.bincount(bin_of, weights, bins).astype(np.float64)
     error = np.zeros(bins)
     for k in range(bins):
         inside = (bin_of == k).astype(float)

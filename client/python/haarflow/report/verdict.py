@@ -105,7 +105,7 @@ def _chain(batch: Batch, observables: list[ObservableReport], worth: float, slow
 
 
 def _exactness(observables: list[ObservableReport], weights: WeightReport) -> list[Finding]:
-    pulls = [(o.name, o.estimate.pull) for o in observables if o.estimate.pull is not None]
+    pulls: list[tuple[str, float | None]] = [(o.name, o.estimate.pull) for o in observables if o.estimate.pull is not None]
     if weights.log_z.pull is not None:
         pulls.append(("log Z", weights.log_z.pull))
     pulls += [(o.name, None) for o in observables if o.estimate.exact is not None and o.estimate.pull is None
