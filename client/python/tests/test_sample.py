@@ -65,14 +65,17 @@ def test_batches_join_to_at_least_what_is_asked(client: haarflow.Client) -> None
 
 @pytest.mark.parametrize("mode", ["metropolis", "reweighted"])
 def test_a_token_goes_on_as_if_there_had_been_no_break(client: haarflow.Client, mode: haarflow.records.Mode) -> None:
-    whole = client.sample("u1-l8-b2", 700, seed=5, mode=mode).collect()
-    first = client.sample("u1-l8-b2", 300, seed=5, mode=mode).collect()
+    # Another coupling: few proposals are accepted, so that the cut divides a state.
+    other = {"beta": 1.6}
+    whole = client.sample("u1-l8-b2", 700, seed=5, mode=mode, parameters=other).collect()
+    first = client.sample("u1-l8-b2", 300, seed=5, mode=mode, parameters=other).collect()
     by_batch = client.sample(resume=first, count=400).collect()
     by_token = client.sample(resume=first.token, count=400, observables=["plaquette", "charge_squared"]).collect()
     assert_equal_bits(by_batch, by_token)
     joined = haarflow.concatenate([first, by_batch])
     assert_equal_bits(joined, whole)
     if mode == "metropolis":
+        assert first.index[-1] == by_batch.index[0], "the cut divides no state: the test shows too little"
         np.testing.assert_array_equal(np.concatenate([first.chain("charge_squared"), by_batch.chain("charge_squared")]), whole.chain("charge_squared"))
 
 
@@ -82,7 +85,7 @@ def test_a_server_killed_in_the_middle_leaves_no_trace(fragile: Server, mode: ha
         whole = client.sample("u1-l8-b2", 4000, seed=7, mode=mode).collect()
         reasons: list[haarflow.HaarflowError] = []
         stream = client.sample("u1-l8-b2", 4000, seed=7, mode=mode, on_resume=reasons.append)
-        parts = [next(stream)]
+        parts = [next(stream) for _ in range(3)]
         assert 0 < stream.steps < 2000
         fragile.kill()
         fragile.start()
