@@ -213,3 +213,18 @@ def test_the_binary_says_what_is_missing(drawn: Path, tmp_path: Path) -> None:
     script.chmod(0o755)
     done = haarflow_binary(tmp_path, "--server", "unix:/x", "--tls", "report", "f.h5", "--png", "d", PATH=f"{script.parent}:/usr/bin:/bin")
     assert done.stdout == "script: report --server unix:/x --tls f.h5 --png d\n"
+
+
+@pytest.mark.skipif("HAARFLOW_LONG" not in os.environ, reason="the long tier")
+@pytest.mark.parametrize("mode", ["metropolis", "reweighted"])
+def test_honest_runs_are_rarely_doubted(client: haarflow.Client, mode: haarflow.records.Mode) -> None:
+    # Weights that matter: an ESS of a third.
+    p_values, doubts = [], 0
+    for seed in range(100, 170):
+        batch = client.sample("u1-l8-b2", 6000, seed=seed, mode=mode, parameters={"beta": 1.7}, observables=["charge_squared", "charge"],
+                              fields=False).collect()
+        made = report.of_batch(batch, "honest")
+        p_values += [o.histogram.p_value for o in made.observables]
+        doubts += any("follow" in f.text or "agree" in f.text or "drift" in f.text for f in made.verdict.findings if f.level != "good")
+    assert doubts <= 2 and min(p_values) > 1e-4 and np.mean(np.array(p_values) < 0.05) < 0.1
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.12)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .. import theory
 from ..records import Batch
-from ..statistics import Autocorrelation, Estimate, effective_sample_size, gamma_method, weighted_mean
+from ..statistics import Autocorrelation, Estimate, gamma_method, weighted_mean
 from . import exact
 from .exact import Distribution, Probabilities
 
@@ -171,7 +171,7 @@ def _analyse(source: Source, name: str) -> ObservableReport:
         correlation = gamma_method(weights * (series - estimate.value))
     estimate = replace(estimate, exact=exact_mean)
     blocks = _blocks(series, weights, estimate)
-    return ObservableReport(name, series, weights, estimate, correlation, _histogram(source, name, series, weights, estimate), *blocks,
+    return ObservableReport(name, series, weights, estimate, correlation, _histogram(source, name, series, weights), *blocks,
                             *_running(series, weights, estimate), _drift(series, weights, estimate))
 
 
@@ -216,7 +216,7 @@ def _edges(series: Array, distribution: Distribution | None) -> Array:
     return np.linspace(low, high, bins + 1)
 
 
-def _histogram(source: Source, name: str, series: Array, weights: Array, estimate: Estimate) -> Histogram:
+def _histogram(source: Source, name: str, series: Array, weights: Array) -> Histogram:
     distribution = exact.distribution(source.batch.run.target, name)
     edges = _edges(series, distribution)
     bins = edges.size - 1
@@ -232,15 +232,24 @@ def _histogram(source: Source, name: str, series: Array, weights: Array, estimat
     made = Histogram(edges, probability, error, distribution, None)
     if distribution is None:
         return made
-    expected = distribution.probability(edges)
-    tau = estimate.tau_int if np.isfinite(estimate.tau_int) else 0.5
-    independent = series.size / (2 * tau) if np.isfinite(estimate.tau_int) else series.size * effective_sample_size(source.batch.log_weight)
-    use = (expected * independent >= _LEAST_IN_BIN) & (error > 0)
-    # Pearson's sum for correlated entries: their variance is p (1 - p) times something, which the measured errors know.
-    chi_squared = float(np.sum(((probability - expected)[use] / error[use]) ** 2 * (1 - expected[use])))
+    return _compare(made, distribution.probability(edges), series.size)
+
+
+def _compare(made: Histogram, expected: Array, entries: int) -> Histogram:
+    """Pearson's chi^2 for entries that are correlated or weighted.
+
+    Their number in a bin has the variance of as many independent ones times an inflation, which the measured errors tell. A bin with few
+    entries knows its own badly, hence at least that of all bins together, and the expected probability rather than the one that was met.
+    """
+    independent = made.probability * (1 - made.probability) / entries
+    pooled = float(np.sum(made.error**2) / np.sum(independent)) if np.any(independent > 0) else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inflation = np.fmax(made.error**2 / independent, pooled)
+    use = np.isfinite(inflation) & (expected * entries / inflation >= _LEAST_IN_BIN)
+    # With p in place of the p (1 - p) of one bin: the bins' probabilities add up to 1.
+    chi_squared = float(np.sum(((made.probability - expected)[use]) ** 2 * entries / (expected * inflation)[use]))
     degrees = max(int(use.sum()) - 1, 0)
-    return replace(made, expected=expected, chi_squared=chi_squared, degrees=degrees,
-                   p_value=chi_squared_probability(chi_squared, degrees))
+    return replace(made, expected=expected, chi_squared=chi_squared, degrees=degrees, p_value=chi_squared_probability(chi_squared, degrees))
 
 
 def analyse_weights(source: Source) -> WeightReport:
