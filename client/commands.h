@@ -92,6 +92,9 @@ absl::StatusOr<ExitCode> RunMeasure(const Globals& globals, const MeasureOptions
 absl::StatusOr<ExitCode> RunLogZ(const Globals& globals, const LogZOptions& options, const std::stop_token& stop);
 absl::StatusOr<ExitCode> RunThermo(const Globals& globals, const ThermoOptions& options, const std::stop_token& stop);
 
+// Becomes the Python package's command; returns only to say that there is none.
+absl::StatusOr<ExitCode> RunReport(const Globals& globals, const std::vector<std::string>& arguments);
+
 // Operators' commands.
 absl::StatusOr<ExitCode> RunPromote(const Globals& globals, const std::string& model, uint64_t version);
 absl::StatusOr<ExitCode> RunRollback(const Globals& globals, const std::string& model);

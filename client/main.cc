@@ -214,6 +214,15 @@ void AddJobs(CLI::App* app, CommandLine* line) {
   cancel->add_option("id", line->job, "Id of the job")->required();
 }
 
+// Everything behind `report` belongs to the Python command, its --help too.
+void AddReport(CLI::App* app) {
+  CLI::App* command = app->add_subcommand(
+      "report", "A page about a file or a model: histories, distributions, autocorrelation, weights, a verdict");
+  command->set_help_flag();
+  command->fallthrough(false);
+  command->prefix_command();
+}
+
 void Describe(CLI::App* app, CommandLine* line) {
   app->description("Exact lattice field configurations on demand.");
   app->footer(kExitCodeHelp);
@@ -235,6 +244,7 @@ void Describe(CLI::App* app, CommandLine* line) {
   AddSample(app, line);
   AddFiles(app, line);
   AddEstimates(app, line);
+  AddReport(app);
   AddOperation(app, line);
   AddConnection(app, &line->globals);
   AddJobs(app, line);
@@ -266,6 +276,7 @@ absl::StatusOr<ExitCode> Dispatch(const CLI::App& app, CommandLine* line, const 
     line->sample.mode = kModes.at(line->mode);
     line->measure.mode = kModes.at(line->mode);
   }
+  if (app.got_subcommand("report")) return RunReport(line->globals, app.get_subcommand("report")->remaining());
   if (app.got_subcommand("models")) return RunModels(line->globals);
   if (app.got_subcommand("model")) return RunModel(line->globals, line->model, line->spec);
   if (app.got_subcommand("sample")) return RunSample(line->globals, line->sample, stop);

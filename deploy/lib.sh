@@ -43,13 +43,16 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
-# A virtual environment for pip and for the tests that open results in Python.
+# A virtual environment for pip, for the tests that open results in Python, and for building and testing client/python.
+python_packages=(numpy h5py safetensors setuptools wheel grpcio-tools google-crc32c matplotlib pytest pyerrors nbclient ipykernel mypy)
+
 install_python() {
-  [ -e "$deps/venv/.complete" ] && return 0
+  # Made again when the list has changed.
+  [ "$(cat "$deps/venv/.complete" 2>/dev/null)" = "${python_packages[*]}" ] && return 0
   rm -rf "$deps/venv"
   python3 -m venv "$deps/venv" || die "python3 -m venv failed: is python3-venv installed?"
-  "$deps/venv/bin/pip" install -q numpy h5py safetensors || die "pip could not install numpy, h5py, safetensors: is PyPI reachable?"
-  touch "$deps/venv/.complete"
+  "$deps/venv/bin/pip" install -q "${python_packages[@]}" || die "pip could not install ${python_packages[*]}: is PyPI reachable?"
+  echo "${python_packages[*]}" >"$deps/venv/.complete"
 }
 
 # What the default tests of deploy/ need: a reader of YAML, promtool. Prometheus is unpacked beside: installed as a package it would start a service.
