@@ -50,6 +50,19 @@ class LifeTest : public ::testing::Test {
     sampler_ = v1::SamplerService::NewStub(channel_);
     admin_ = v1::AdminService::NewStub(channel_);
   }
+  // A token file with one caller for each role, "<role>-user", who shows "hft_<role>".
+  std::string Tokens() {
+    std::string text;
+    for (const char* role : {"sampler", "tuner", "trainer", "admin"}) {
+      text += std::string(role) + "-user " + role + " sha256:" + Sha256Of(std::string("hft_") + role).Hex() + "\n";
+    }
+    WritePrivate(store_.path("tokens"), text);
+    return store_.path("tokens");
+  }
+  static void WritePrivate(const std::string& path, const std::string& text) {
+    std::ofstream(path) << text;
+    chmod(path.c_str(), 0600);
+  }
   static v1::SampleRequest Request(uint64_t count) {
     v1::SampleRequest request;
     request.set_model("small");

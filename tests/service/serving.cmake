@@ -6,7 +6,7 @@ haarflow_test(config_test SOURCES config_test.cc DEPS haarflow_server_config LAB
 haarflow_test(model_manager_test SOURCES model_manager_test.cc DEPS haarflow_sampling haarflow_grpc LABELS service)
 haarflow_test(hot_swap_test SOURCES hot_swap_test.cc DEPS haarflow_grpc haarflow_model haarflow_exact haarflow_reference LABELS service
   TIMEOUT 3600)
-haarflow_test(life_test SOURCES life_test.cc operator_test.cc security_test.cc DEPS haarflow_grpc haarflow_model LABELS service)
+haarflow_test(life_test SOURCES life_test.cc access_test.cc operator_test.cc security_test.cc DEPS haarflow_grpc haarflow_model LABELS service)
 if(TARGET life_test)
   target_compile_definitions(life_test PRIVATE HAARFLOW_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   add_dependencies(life_test haarflow-server haarflow)
