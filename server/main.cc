@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
 #include "core/kernel/kernels.h"
@@ -75,6 +77,25 @@ absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const ServerConfig& config,
     if (promoted) on_champion(model);
   };
   return JobService::Open(options, store);
+}
+
+// "cpu:2,cpu:2": a worker for each. Any of them may draw any part of a stream, so they are of one numerics class.
+absl::StatusOr<std::vector<Device>> ParseDevices(const std::string& text) {
+  std::vector<Device> devices;
+  for (const absl::string_view name : absl::StrSplit(text, ',')) {
+    ASSIGN_OR_RETURN(const Device device, ParseDevice(std::string(name)));
+    devices.push_back(device);
+  }
+  const Device& first = devices.front();
+  for (const Device& device : devices) {
+    if (devices.size() > 1 && (device.kind != Device::Kind::kCpu || device.number != first.number)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--device ", text,
+                       ": several devices of a server are CPU workers of equally many threads; run a "
+                       "server for each CUDA device"));
+    }
+  }
+  return devices;
 }
 
 int WaitForSignal() {
@@ -201,29 +222,35 @@ void ServeUntilSignal(const Server& server, const Metrics& metrics, const ModelR
 
 // Everything between the settings and the exit code. Objects are destroyed in reverse order.
 absl::StatusOr<int> Serve(const ServerConfig& config) {
-  ASSIGN_OR_RETURN(const Device device, ParseDevice(config.device));
+  ASSIGN_OR_RETURN(const std::vector<Device> devices, ParseDevices(config.device));
+  const Device& device = devices.front();
   ASSIGN_OR_RETURN(const hf_kernels* kernels, KernelsFor(device));
   const bool cpu = device.kind == Device::Kind::kCpu;
   ASSIGN_OR_RETURN(const ModelStore store, ModelStore::Open(config.store));
   ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> authenticator, MakeAuthenticator(config));
   v1::ServerInfo info;
   info.set_code_version(HAARFLOW_VERSION);
-  info.set_device(device.ToString());
+  const std::string device_name =
+      absl::StrJoin(devices, ",", [](std::string* out, const Device& d) { *out += d.ToString(); });
+  info.set_device(device_name);
   info.set_numerics_class(kernels->numerics);
   ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
-                   Metrics::Create({HAARFLOW_VERSION, device.ToString(), kernels->numerics}, config.metrics));
+                   Metrics::Create({HAARFLOW_VERSION, device_name, kernels->numerics}, config.metrics));
 
   ModelRegistry registry;
   ModelEvents events(&registry, metrics.get());
   std::atomic<bool> device_failed{false};
   Scheduler::Options scheduling;
-  scheduling.device_name = device.ToString();
+  scheduling.device_name = device_name;
+  scheduling.devices = static_cast<int>(devices.size());
   scheduling.threads = cpu ? device.number : 1;
+  scheduling.linger =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(config.linger_seconds));
   scheduling.limits = config.limits;
   scheduling.observer = metrics.get();
   scheduling.on_device_failure = [&](const absl::Status& status) {
     Log(LogLevel::kError, "the device failed: draining",
-        {{"device", device.ToString()}, {"error", std::string(status.message())}});
+        {{"device", device_name}, {"error", std::string(status.message())}});
     metrics->SetDeviceHealthy(false);
     events.DeviceFailed();
     device_failed = true;
@@ -278,6 +305,7 @@ int Main(int argc, char** argv) {
   sigaddset(&set, SIGINT);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the call that writes it
   const auto code = Serve(outcome.config);
   if (code.ok()) return *code;
   Log(LogLevel::kError, "cannot serve", {{"error", std::string(code.status().message())}});

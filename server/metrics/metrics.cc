@@ -42,6 +42,10 @@ const Buckets& SwapSeconds() {
   static const Buckets buckets = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600};
   return buckets;
 }
+const Buckets& QueueSeconds() {
+  static const Buckets buckets = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+  return buckets;
+}
 const Buckets& BatchSizes() {
   static const Buckets buckets = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
   return buckets;
@@ -94,10 +98,15 @@ struct Metrics::Families {
       CounterFamily(r, "haarflow_accepted_total", "Proposals accepted by independence Metropolis.");
   Counter& stream_bytes =
       CounterFamily(r, "haarflow_stream_bytes_total", "Bytes of stream messages handed to the transport.").Add({});
+  Histogram& queue_wait =
+      HistogramFamily(r, "haarflow_queue_wait_seconds", "Time from a stream's admission to its first batch.")
+          .Add({}, QueueSeconds());
   Family<Histogram>& batch_size = HistogramFamily(r, "haarflow_batch_size", "Proposals per batch.");
   Family<Histogram>& batch_seconds = HistogramFamily(r, "haarflow_batch_seconds", "Duration of a batch.");
   Gauge& queue_depth =
       GaugeFamily(r, "haarflow_queue_depth", "Proposals that open streams could be given now.").Add({});
+  Gauge& open_calls =
+      GaugeFamily(r, "haarflow_open_calls", "Calls that wait, stream or upload: begun and not yet freed.").Add({});
   Gauge& active_streams = GaugeFamily(r, "haarflow_active_streams", "Streams admitted and not yet gone.").Add({});
   Family<Counter>& rejected = CounterFamily(r, "haarflow_rejected_total", "Streams refused at admission, by reason.");
   Counter& cancelled =
@@ -165,8 +174,10 @@ void Metrics::OnProgress(const ServedModel& model, uint64_t proposals, uint64_t 
 
 void Metrics::OnQueueDepth(int64_t proposals) { families_->queue_depth.Set(static_cast<double>(proposals)); }
 void Metrics::OnStall(double seconds) { families_->stall_seconds.Increment(seconds); }
+void Metrics::OnOpenCalls(int change) { families_->open_calls.Increment(change); }
 void Metrics::OnStreams(int change) { families_->active_streams.Increment(change); }
 void Metrics::OnRejected(const char* reason) { families_->rejected.Add({{"reason", reason}}).Increment(); }
+void Metrics::OnQueueWait(double seconds) { families_->queue_wait.Observe(seconds); }
 void Metrics::OnFirstConfiguration(double seconds) { families_->first_configuration.Observe(seconds); }
 void Metrics::OnStreamBytes(uint64_t bytes) { families_->stream_bytes.Increment(static_cast<double>(bytes)); }
 void Metrics::OnCancelled() { families_->cancelled.Increment(); }

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "core/base/failpoint.h"
 #include "core/base/mutex.h"
 #include "server/registry/model_manager.h"
 #include "server/rpc/call.h"
@@ -60,6 +61,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
       FinishOnce(absl::CancelledError("the client is gone"));
       return;
     }
+    if (first_configuration_) Failpoint("chunk sent");
     Pump();
   }
 
@@ -115,6 +117,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
       status = scheduler_->Submit(task_);
     }
     if (status.ok()) {
+      Failpoint("stream admitted");
       Pump();
     } else {
       FinishOnce(status);
@@ -140,6 +143,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
 
   void FinishOnce(const absl::Status& status) {
     if (std::exchange(finished_, true)) return;
+    if (status.ok()) Failpoint("stream ended");
     this->Finish(call_.End(status));
   }
 

@@ -20,6 +20,8 @@ class SamplingObserver {
                           uint64_t /*configurations*/) {}
   // Proposals that all tasks together could be given now.
   virtual void OnQueueDepth(int64_t /*proposals*/) {}
+  // A stream waited so long from its admission to the first batch that it had a part in.
+  virtual void OnQueueWait(double /*seconds*/) {}
   // A task had its ready chunk waiting for its client for so long.
   virtual void OnStall(double /*seconds*/) {}
   // +1: a stream was admitted; -1: it is gone.

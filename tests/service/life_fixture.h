@@ -93,9 +93,18 @@ class LifeTest : public ::testing::Test {
     v1::GetServerStatusResponse status;
     do {
       status = Status();
-      if (status.active_streams() == 0 && status.reserved_bytes() == 0 && status.streams().empty()) return;
+      if (status.active_streams() != 0 || status.reserved_bytes() != 0 || !status.streams().empty()) continue;
+      if (Scrape(metrics_).find("haarflow_open_calls 0\n") != std::string::npos) return;
     } while (std::chrono::steady_clock::now() < deadline);
     ADD_FAILURE() << what << ": " << status.ShortDebugString();
+  }
+  // Until so many calls wait, stream or upload.
+  void WaitForOpenCalls(int calls) {
+    const std::string line = "haarflow_open_calls " + std::to_string(calls) + "\n";
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (Scrape(metrics_).find(line) == std::string::npos) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << line;
+    }
   }
   void WaitForStream() {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
