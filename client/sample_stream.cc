@@ -52,6 +52,7 @@ absl::Status SampleStream::Deliver(const v1::SampleResponse& message, const Clie
 }
 
 absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCallback& callback) {
+  come_back_.reset();
   ASSIGN_OR_RETURN(const auto stub, connect_());
   grpc::ClientContext context;
   ShowToken(token_, &context);
@@ -59,7 +60,6 @@ absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCal
   const auto reader = stub->Sample(&context, RequestForTheRest());
   v1::SampleResponse message;
   absl::Status delivered;
-  come_back_.reset();
   while (delivered.ok() && reader->Read(&message)) {
     delivered = Deliver(message, callback);
   }
@@ -114,8 +114,9 @@ absl::Status SampleStream::Run(const Client::SampleCallback& callback) {
                       absl::StrCat("gave up after ", options_.resume_for.count() / 1000, " s without progress"));
     }
     if (options_.on_resume) options_.on_resume(reason);
-    if (!WaitUnlessStopped(options_.stop, come_back_.value_or(backoff)))
+    if (!WaitUnlessStopped(options_.stop, come_back_.value_or(backoff))) {
       return absl::CancelledError("stopped by the caller");
+    }
     backoff = std::min(backoff * 2, options_.max_backoff);
   }
 }
