@@ -1,5 +1,6 @@
 // Requests for re-tuning, as bytes and as text. One that is planned names a start, a model name that the store takes,
 // and a spec that validates; planned again it is the same. A request that CheckRetuneRequest refuses is never planned.
+#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include <cstdint>
