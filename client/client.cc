@@ -3,7 +3,10 @@
 #include <google/protobuf/wrappers.pb.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <charconv>
+#include <condition_variable>
 #include <future>
+#include <mutex>
 
 #include "client/endpoint.h"
 #include "client/rpc.h"
@@ -60,6 +63,32 @@ absl::StatusOr<Response> ReadToEnd(grpc::ClientContext* context, std::unique_ptr
   if (!status.ok()) return ToAbsl(status, address);
   if (!any) return absl::DataLossError(absl::StrCat("the server at ", address, " ended the call without a result"));
   return last;
+}
+
+struct Connection {
+  std::shared_ptr<grpc::Channel> channel;
+  const std::string& address;
+  const std::string& token;
+};
+
+// Calls `start(stub, context)` and reads it to its end; comes back as often as a full server says, for
+// options.resume_for.
+template <typename Response, typename Start, typename Progress>
+absl::StatusOr<Response> ReadWhenAdmitted(const Connection& to, const StreamOptions& options, const Start& start,
+                                          const Progress& progress) {
+  const auto give_up = std::chrono::steady_clock::now() + options.resume_for;
+  const auto stub = v1::SamplerService::NewStub(to.channel);
+  for (;;) {
+    grpc::ClientContext context;
+    ShowToken(to.token, &context);
+    const StopGuard guard(options.stop, &context);
+    auto answer = ReadToEnd<Response>(&context, start(stub.get(), &context), to.address, progress);
+    if (!absl::IsResourceExhausted(answer.status()) || !options.resume) return answer;
+    const auto hint = RetryHint(context);
+    if (!hint.has_value() || std::chrono::steady_clock::now() + *hint > give_up) return answer;
+    if (options.on_resume) options.on_resume(answer.status());
+    if (!WaitUnlessStopped(options.stop, *hint)) return absl::CancelledError("stopped by the caller");
+  }
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsFor(const ClientOptions& options) {
@@ -132,6 +161,26 @@ void ShowToken(const std::string& token, grpc::ClientContext* context) {
   if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
 }
 
+std::optional<std::chrono::milliseconds> RetryHint(const grpc::ClientContext& context) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto found = trailers.find("grpc-retry-pushback-ms");
+  if (found == trailers.end()) return std::nullopt;
+  constexpr int64_t kLongestMs = 3600 * 1000;
+  int64_t ms = 0;
+  const char* end = found->second.data() + found->second.size();
+  const auto [stopped_at, error] = std::from_chars(found->second.data(), end, ms);
+  if (error != std::errc() || stopped_at != end || ms < 0 || ms > kLongestMs) return std::nullopt;
+  return std::chrono::milliseconds(ms);
+}
+
+bool WaitUnlessStopped(const std::stop_token& stop, std::chrono::milliseconds time) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock<std::mutex> lock(mutex);
+  wake.wait_for(lock, stop, time, [] { return false; });
+  return !stop.stop_requested();
+}
+
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context) {
   context->set_deadline(std::chrono::system_clock::now() + options.call_deadline);
   ShowToken(options.token, context);
@@ -169,21 +218,20 @@ absl::Status Client::Sample(const v1::SampleRequest& request, const StreamOption
 
 absl::StatusOr<v1::MeasureResponse> Client::Measure(const v1::MeasureRequest& request, const StreamOptions& options,
                                                     const MeasureCallback& progress) const {
-  grpc::ClientContext context;
-  ShowToken(options_.token, &context);
-  const StopGuard guard(options.stop, &context);
-  return ReadToEnd<v1::MeasureResponse>(&context, v1::SamplerService::NewStub(channel_)->Measure(&context, request),
-                                        address_, progress);
+  return ReadWhenAdmitted<v1::MeasureResponse>(
+      {channel_, address_, options_.token}, options,
+      [&](v1::SamplerService::Stub* stub, grpc::ClientContext* context) { return stub->Measure(context, request); },
+      progress);
 }
 
 absl::StatusOr<v1::EstimatePartitionFunctionResponse> Client::EstimatePartitionFunction(
     const v1::EstimatePartitionFunctionRequest& request, const StreamOptions& options,
     const PartitionCallback& progress) const {
-  grpc::ClientContext context;
-  ShowToken(options_.token, &context);
-  const StopGuard guard(options.stop, &context);
-  return ReadToEnd<v1::EstimatePartitionFunctionResponse>(
-      &context, v1::SamplerService::NewStub(channel_)->EstimatePartitionFunction(&context, request), address_,
+  return ReadWhenAdmitted<v1::EstimatePartitionFunctionResponse>(
+      {channel_, address_, options_.token}, options,
+      [&](v1::SamplerService::Stub* stub, grpc::ClientContext* context) {
+        return stub->EstimatePartitionFunction(context, request);
+      },
       progress);
 }
 

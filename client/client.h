@@ -49,11 +49,11 @@ struct ClientOptions {
 };
 
 struct StreamOptions {
-  // Sample only: go on from the last resume token when the server goes away in the middle of a stream (restart, drain,
+  // Sample: go on from the last resume token when the server goes away in the middle of a stream (restart, drain,
   // lost connection). The joined stream is the unbroken chain, bit for bit within one numerics class. A server that
-  // cannot be reached at the beginning is an error at once.
+  // cannot be reached at the beginning is an error at once. All streams: come back when a full server says so.
   bool resume = true;
-  // How long without any progress before giving up.
+  // How long without any progress, or without being admitted, before giving up.
   std::chrono::milliseconds resume_for{60000};
   std::chrono::milliseconds first_backoff{100};
   std::chrono::milliseconds max_backoff{5000};

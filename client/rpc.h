@@ -3,7 +3,9 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -20,6 +22,11 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
 void ShowToken(const std::string& token, grpc::ClientContext* context);
 // Token and deadline of a call that returns one message.
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context);
+// When a refused call may come again, as the server said it (google.rpc.RetryInfo, sent as grpc-retry-pushback-ms);
+// nothing when it did not. After the call has ended.
+std::optional<std::chrono::milliseconds> RetryHint(const grpc::ClientContext& context);
+// False when `stop` was requested meanwhile.
+bool WaitUnlessStopped(const std::stop_token& stop, std::chrono::milliseconds time);
 // A channel to "host:port" or "unix:/path", connected lazily. INVALID_ARGUMENT for what is no address; as
 // Client::Connect for tokens and PEM files.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address, const ClientOptions& options);

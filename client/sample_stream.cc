@@ -1,8 +1,6 @@
 #include "client/sample_stream.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
 
 #include "client/rpc.h"
 #include "core/base/status.h"
@@ -54,6 +52,7 @@ absl::Status SampleStream::Deliver(const v1::SampleResponse& message, const Clie
 }
 
 absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCallback& callback) {
+  come_back_.reset();
   ASSIGN_OR_RETURN(const auto stub, connect_());
   grpc::ClientContext context;
   ShowToken(token_, &context);
@@ -73,6 +72,7 @@ absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCal
   }
   const grpc::Status status = reader->Finish();
   if (options_.stop.stop_requested()) return absl::CancelledError("stopped by the caller");
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) come_back_ = RetryHint(context);
   RETURN_IF_ERROR(ToAbsl(status, address_));
   if (!received_.complete()) return Next::kAgain;
   if (received_.steps() < request_.count()) {
@@ -80,14 +80,6 @@ absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCal
         absl::StrCat("the server said it was complete after ", received_.steps(), " of ", request_.count(), " steps"));
   }
   return Next::kDone;
-}
-
-bool SampleStream::Wait(std::chrono::milliseconds time) const {
-  std::mutex mutex;
-  std::condition_variable_any wake;
-  std::unique_lock<std::mutex> lock(mutex);
-  wake.wait_for(lock, options_.stop, time, [] { return false; });
-  return !options_.stop.stop_requested();
 }
 
 absl::Status SampleStream::FinishWithoutSummary(const Client::SampleCallback& callback) {
@@ -109,7 +101,8 @@ absl::Status SampleStream::Run(const Client::SampleCallback& callback) {
     if (next.ok() && *next == Next::kDone) return absl::OkStatus();
     absl::Status reason = next.status();
     if (next.ok()) reason = absl::UnavailableError(absl::StrCat("the server at ", address_, " ended the stream early"));
-    if (!absl::IsUnavailable(reason) || !options_.resume || !received_.has_header()) return reason;
+    const bool broken = absl::IsUnavailable(reason) && received_.has_header();
+    if (!options_.resume || !(broken || come_back_.has_value())) return reason;
     // Everything came but the summary.
     if (received_.steps() == request_.count() && received_.steps() > 0) return FinishWithoutSummary(callback);
     if (received_.steps() > steps_before) {
@@ -121,7 +114,9 @@ absl::Status SampleStream::Run(const Client::SampleCallback& callback) {
                       absl::StrCat("gave up after ", options_.resume_for.count() / 1000, " s without progress"));
     }
     if (options_.on_resume) options_.on_resume(reason);
-    if (!Wait(backoff)) return absl::CancelledError("stopped by the caller");
+    if (!WaitUnlessStopped(options_.stop, come_back_.value_or(backoff))) {
+      return absl::CancelledError("stopped by the caller");
+    }
     backoff = std::min(backoff * 2, options_.max_backoff);
   }
 }

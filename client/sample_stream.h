@@ -1,8 +1,10 @@
 // One Sample call, kept alive across connections. Private to client/.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -29,8 +31,6 @@ class SampleStream {
   absl::Status Deliver(const v1::SampleResponse& message, const Client::SampleCallback& callback);
   v1::SampleRequest RequestForTheRest() const;
   uint64_t StepsLeft() const { return request_.count() - received_.steps(); }
-  // False when it was stopped meanwhile.
-  bool Wait(std::chrono::milliseconds time) const;
   absl::Status FinishWithoutSummary(const Client::SampleCallback& callback);
 
   const Connect connect_;
@@ -39,6 +39,7 @@ class SampleStream {
   const v1::SampleRequest request_;
   const StreamOptions options_;
   SampleAssembler received_{/*keep_fields=*/false};
+  std::optional<std::chrono::milliseconds> come_back_;  // the last attempt was refused: when to try again
   bool stopped_by_callback_ = false;
 };
 

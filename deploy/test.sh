@@ -2,7 +2,8 @@
 # Sets up, builds, runs the tests; ends with ctest's summary.
 #   deploy/test.sh [--long] [--cuda]
 # The default tier takes minutes on two cores. --long: statistics at full length, and the sanitizer builds (AddressSanitizer and
-# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests.
+# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests;
+# every fuzz target for 10 minutes (needs clang).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 long=0
@@ -24,6 +25,8 @@ if [ $long = 1 ]; then
     say "Sanitizers: $preset"
     (cd "$root" && cmake --preset "$preset" >/dev/null && cmake --build "build/$preset" && ctest --preset "$preset" -j "$(nproc)")
   done
+  say "Fuzzing, 10 minutes each"
+  "$root/tests/fuzz/run.sh" 600
   export HAARFLOW_LONG=1
 fi
 say "Tests"

@@ -18,6 +18,8 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
 #include "core/kernel/kernels.h"
@@ -86,6 +88,25 @@ absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const ServerConfig& config,
   return JobService::Open(options, store);
 }
 
+// "cpu:2,cpu:2": a worker for each. Any of them may draw any part of a stream, so they are of one numerics class.
+absl::StatusOr<std::vector<Device>> ParseDevices(const std::string& text) {
+  std::vector<Device> devices;
+  for (const absl::string_view name : absl::StrSplit(text, ',')) {
+    ASSIGN_OR_RETURN(const Device device, ParseDevice(std::string(name)));
+    devices.push_back(device);
+  }
+  const Device& first = devices.front();
+  for (const Device& device : devices) {
+    if (devices.size() > 1 && (device.kind != Device::Kind::kCpu || device.number != first.number)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--device ", text,
+                       ": several devices of a server are CPU workers of equally many threads; run a "
+                       "server for each CUDA device"));
+    }
+  }
+  return devices;
+}
+
 int WaitForSignal() {
   sigset_t set;
   sigemptyset(&set);
@@ -146,16 +167,19 @@ class ModelEvents final : public RegistryObserver {
 };
 
 // A device failure is latched everywhere, and ends the process.
-Scheduler::Options SchedulerOptions(const ServerConfig& config, const Device& device, Metrics* metrics,
-                                    ModelEvents* events, std::atomic<bool>* device_failed) {
+Scheduler::Options SchedulerOptions(const ServerConfig& config, const std::vector<Device>& devices,
+                                    const std::string& name, Metrics* metrics, ModelEvents* events,
+                                    std::atomic<bool>* device_failed) {
   Scheduler::Options options;
-  options.device_name = device.ToString();
-  options.threads = device.kind == Device::Kind::kCpu ? device.number : 1;
+  options.device_name = name;
+  options.devices = static_cast<int>(devices.size());
+  options.threads = devices.front().kind == Device::Kind::kCpu ? devices.front().number : 1;
+  options.linger =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(config.linger_seconds));
   options.limits = config.limits;
   options.observer = metrics;
   options.on_device_failure = [=](const absl::Status& status) {
-    Log(LogLevel::kError, "the device failed: draining",
-        {{"device", device.ToString()}, {"error", std::string(status.message())}});
+    Log(LogLevel::kError, "the device failed: draining", {{"device", name}, {"error", std::string(status.message())}});
     metrics->SetDeviceHealthy(false);
     events->DeviceFailed();
     *device_failed = true;
@@ -230,22 +254,25 @@ void ServeUntilSignal(const Server& server, const Metrics& metrics, const ModelR
 
 // Everything between the settings and the exit code. Objects are destroyed in reverse order.
 absl::StatusOr<int> Serve(const ServerConfig& config) {
-  ASSIGN_OR_RETURN(const Device device, ParseDevice(config.device));
+  ASSIGN_OR_RETURN(const std::vector<Device> devices, ParseDevices(config.device));
+  const Device& device = devices.front();
   ASSIGN_OR_RETURN(const hf_kernels* kernels, KernelsFor(device));
   const bool cpu = device.kind == Device::Kind::kCpu;
   ASSIGN_OR_RETURN(const ModelStore store, ModelStore::Open(config.store));
   ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> authenticator, MakeAuthenticator(config));
   v1::ServerInfo info;
   info.set_code_version(HAARFLOW_VERSION);
-  info.set_device(device.ToString());
+  const std::string device_name =
+      absl::StrJoin(devices, ",", [](std::string* out, const Device& d) { *out += d.ToString(); });
+  info.set_device(device_name);
   info.set_numerics_class(kernels->numerics);
   ASSIGN_OR_RETURN(const std::unique_ptr<Metrics> metrics,
-                   Metrics::Create({HAARFLOW_VERSION, device.ToString(), kernels->numerics}, config.metrics));
+                   Metrics::Create({HAARFLOW_VERSION, device_name, kernels->numerics}, config.metrics));
 
   ModelRegistry registry;
   ModelEvents events(&registry, metrics.get());
   std::atomic<bool> device_failed{false};
-  Scheduler scheduler(SchedulerOptions(config, device, metrics.get(), &events, &device_failed));
+  Scheduler scheduler(SchedulerOptions(config, devices, device_name, metrics.get(), &events, &device_failed));
   ModelManager manager(store, *kernels, cpu ? 0 : device.number, &registry,
                        ManagerOptions(config, &events, &scheduler));
   RETURN_IF_ERROR(manager.LoadAll());
@@ -303,6 +330,7 @@ int Main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   SetLogFormat(outcome.config.log_format);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the call that writes it
   const auto code = Serve(outcome.config);
   if (code.ok()) return *code;
   Log(LogLevel::kError, "cannot serve", {{"error", std::string(code.status().message())}});

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr char kManifestFile[] = "manifest.json";
 constexpr char kIndexFile[] = "index.json";
+constexpr char kTemporaryPrefix[] = ".publish-";
 
 std::string Quoted(const std::string& text) { return absl::StrCat("'", absl::CHexEscape(text.substr(0, 80)), "'"); }
 
@@ -132,7 +134,7 @@ class TemporaryDirectory {
     static std::atomic<uint64_t> counter{0};
     constexpr int kAttempts = 10000;  // left-overs of crashed processes that had the same pid
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-      std::string path = absl::StrCat(parent, "/.publish-", ::getpid(), "-", counter++);
+      std::string path = absl::StrCat(parent, "/", kTemporaryPrefix, ::getpid(), "-", counter++);
       const absl::Status status = MakeDirectory(path);
       if (status.ok()) return TemporaryDirectory(std::move(path));
       if (!absl::IsAlreadyExists(status)) return status;
@@ -159,12 +161,26 @@ class TemporaryDirectory {
   std::string path_;
 };
 
+// What publications that were killed have left: whoever holds the lock is the only one who writes here.
+void RemoveLeftovers(const std::string& model_directory) {
+  std::error_code ignored;
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(model_directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (absl::StartsWith(name, kTemporaryPrefix) || absl::StartsWith(name, absl::StrCat(kIndexFile, ".tmp."))) {
+      left.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : left) fs::remove_all(path, ignored);
+}
+
 absl::Status WriteVersion(const std::string& model_directory, const std::string& spec_text, const std::string& weights,
                           const std::string& manifest_json, uint64_t version) {
   ASSIGN_OR_RETURN(TemporaryDirectory temporary, TemporaryDirectory::Make(model_directory));
   RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(temporary.path(), "/", kSpecFile), spec_text));
   RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(temporary.path(), "/", kWeightsFile), weights));
   RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(temporary.path(), "/", kManifestFile), manifest_json));
+  Failpoint("version files written");
   RETURN_IF_ERROR(temporary.RenameTo(absl::StrCat(model_directory, "/", version)));
   return SyncDirectory(model_directory);
 }
@@ -307,6 +323,7 @@ absl::StatusOr<Manifest> ModelStore::Publish(const std::string& spec_text, const
   if (const absl::Status made = MakeDirectory(model_directory); !made.ok() && !absl::IsAlreadyExists(made)) return made;
   RETURN_IF_ERROR(SyncDirectory(directory_));
   ASSIGN_OR_RETURN(const PublishLock lock, PublishLock::Take(absl::StrCat(model_directory, "/.lock")));
+  RemoveLeftovers(model_directory);
 
   absl::StatusOr<ModelIndex> index = ReadIndex(spec.name());
   if (absl::IsNotFound(index.status())) index = ModelIndex{};
@@ -334,7 +351,10 @@ absl::Status ModelStore::SetAlias(const std::string& model, const std::string& a
   RETURN_IF_ERROR(Load(model, version).status());
   ASSIGN_OR_RETURN(ModelIndex index, ReadIndex(model));
   MoveAlias(&index, alias, version);
-  return WriteIndex(model_directory, model, std::move(index));
+  Failpoint("alias moving");
+  RETURN_IF_ERROR(WriteIndex(model_directory, model, std::move(index)));
+  Failpoint("alias moved");
+  return absl::OkStatus();
 }
 
 absl::Status ModelStore::RemoveAlias(const std::string& model, const std::string& alias) {

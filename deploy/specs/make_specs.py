@@ -49,8 +49,7 @@ if __name__ == "__main__":
     moved = lambda start, steps, rate: f'  start_from: "{start}"\n' + phase(steps, 512, rate)
     models = [("u1-l8-b2", 8, 2, 4, phase(40000, 1024, 3e-3)),
               ("u1-l16-b2", 16, 2, 4, moved("u1-l8-b2", 3000, 3e-4)),
-              ("u1-l16-b4", 16, 4, 8, phase(12000, 512, 3e-3)),
-              ("u1-l16-b5", 16, 5, 8, moved("u1-l16-b4", 4000, 1e-3))]
+              ("u1-l16-b4", 16, 4, 8, phase(12000, 512, 3e-3))]
     for name, size, beta, block, training in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
             f.write(spec(name, size, beta, block, [32, 32], 16, training))

@@ -33,7 +33,8 @@ void DefineService(CLI::App* app, ServerConfig* config) {
   app->add_option("--log-format", config->log_format, "text, or json: an object a line")
       ->transform(CLI::CheckedTransformer(formats))
       ->default_str("text");
-  app->add_option("--device", config->device, "cpu:N (N worker threads) or cuda:N (device number)")
+  app->add_option("--device", config->device,
+                  "cpu:N (N worker threads) or cuda:N (device number); cpu:N,cpu:N: several workers")
       ->capture_default_str();
   app->add_option("--endpoint-file", config->endpoint_file, "Written (JSON) once the server serves");
   app->add_flag("--reflection", config->reflection, "Offer gRPC server reflection (v1alpha)");
@@ -66,6 +67,8 @@ void DefineLife(CLI::App* app, ServerConfig* config) {
   seconds("--drain-seconds", &config->drain_seconds, 0, "How long running streams may take to end after SIGTERM");
   seconds("--grace-seconds", &config->grace_seconds, 0,
           "How long calls are still taken after SIGTERM, while health says NOT_SERVING");
+  seconds("--linger-seconds", &config->linger_seconds, 0,
+          "How long a batch that would not fill a tile waits for other streams");
   seconds("--poll-seconds", &config->poll_seconds, 0.01, "How often the store is looked at");
   seconds("--lease-seconds", &config->lease_seconds, 0,
           "How long streams may hold a version that was replaced; 0: until they end");

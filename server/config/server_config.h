@@ -38,6 +38,7 @@ struct ServerConfig {
   uint64_t burn_in = RequestOptions().burn_in;
   double drain_seconds = 30;
   double grace_seconds = 0;
+  double linger_seconds = 0.001;
   double poll_seconds = 10;
   double lease_seconds = 3600;
   int64_t model_memory = 0;

@@ -24,6 +24,7 @@ const std::vector<MetricRow>& MetricTable() {
        "counter",
        {},
        "RPCs cancelled by the client, its deadline or the connection; also in requests_total."},
+      {"haarflow_open_calls", "gauge", {}, "Calls that wait, stream or upload: begun and not yet freed."},
       {"haarflow_active_streams", "gauge", {}, "Streams admitted and not yet gone."},
       {"haarflow_max_streams", "gauge", {}, "Streams that may be admitted at once (--max-streams)."},
       {"haarflow_stream_bytes_total", "counter", {}, "Bytes of stream messages handed to the transport."},

@@ -55,6 +55,7 @@ struct Metrics::Families {
   Counter& stream_bytes = CounterFamily(r, "haarflow_stream_bytes_total").Add({});
   Histogram& queue_wait = HistogramFamily(r, "haarflow_queue_wait_seconds").Add({}, WaitSeconds());
   Gauge& queue_depth = GaugeFamily(r, "haarflow_queue_depth").Add({});
+  Gauge& open_calls = GaugeFamily(r, "haarflow_open_calls").Add({});
   Gauge& active_streams = GaugeFamily(r, "haarflow_active_streams").Add({});
   Family<Counter>& rejected = CounterFamily(r, "haarflow_rejected_total");
   Counter& cancelled = CounterFamily(r, "haarflow_cancelled_total").Add({});
@@ -116,6 +117,7 @@ void Metrics::OnProgress(const ServedModel& model, const Counts& counts) {
 void Metrics::OnQueueWait(double seconds) { families_->queue_wait.Observe(seconds); }
 void Metrics::OnQueueDepth(int64_t proposals) { families_->queue_depth.Set(static_cast<double>(proposals)); }
 void Metrics::OnStall(double seconds) { families_->stall_seconds.Increment(seconds); }
+void Metrics::OnOpenCalls(int change) { families_->open_calls.Increment(change); }
 void Metrics::OnStreams(int change) { families_->active_streams.Increment(change); }
 void Metrics::OnRejected(const char* reason) { families_->rejected.Add({{"reason", reason}}).Increment(); }
 void Metrics::OnFirstConfiguration(double seconds) { families_->first_configuration.Observe(seconds); }

@@ -42,6 +42,7 @@ class Metrics final : public SamplingObserver {
   void OnQueueDepth(int64_t proposals) override;
   void OnStall(double seconds) override;
   void OnStreams(int change) override;
+  void OnOpenCalls(int change);
   void OnRejected(const char* reason) override;
 
   void OnRequest(const std::string& method, const std::string& code, double seconds);

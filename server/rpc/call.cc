@@ -73,11 +73,13 @@ absl::Status RpcState::CheckServing() const {
 }
 
 void RpcState::Began() {
+  metrics_->OnOpenCalls(+1);
   MutexLock lock(&mutex_);
   ++active_;
 }
 
 void RpcState::Ended() {
+  metrics_->OnOpenCalls(-1);
   MutexLock lock(&mutex_);
   if (--active_ == 0) changed_.NotifyAll();
 }

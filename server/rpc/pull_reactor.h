@@ -31,7 +31,12 @@ class PullReactor : public grpc::ServerWriteReactor<Response> {
     MutexLock lock(&link_->mutex);
     writing_ = false;
     on_wire_.reset();
-    ok ? Pump() : FinishOnce(absl::CancelledError("the client is gone"));
+    if (!ok) {
+      FinishOnce(absl::CancelledError("the client is gone"));
+      return;
+    }
+    Sent();
+    Pump();
   }
 
   void OnCancel() final {
@@ -78,6 +83,9 @@ class PullReactor : public grpc::ServerWriteReactor<Response> {
   }
   // A message that is about to be written.
   virtual void Account(const Response& /*message*/) {}
+  // The message was written; the source's end was reached without an error.
+  virtual void Sent() {}
+  virtual void Ended() {}
 
   // Under the link's lock, like everything below.
   void Pump() {
@@ -98,6 +106,7 @@ class PullReactor : public grpc::ServerWriteReactor<Response> {
   }
   void FinishOnce(const absl::Status& status) {
     if (std::exchange(finished_, true)) return;
+    if (status.ok()) Ended();
     this->Finish(call_.End(status));
   }
   bool finished() const { return finished_; }

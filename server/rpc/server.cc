@@ -2,6 +2,8 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/server_builder.h>
 #include <sys/stat.h>
 
@@ -37,6 +39,15 @@ void SetTransport(grpc::ServerBuilder* builder, const Server::Options& options) 
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20 * 1000);
 }
 
+// The reflection library adds itself to every server of a process that is linked with it.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
 }  // namespace
 
 Server::Server(const ModelRegistry* registry, ModelManager* manager, Scheduler* scheduler, Metrics* metrics,
@@ -59,6 +70,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options, co
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  if (!options.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   SetTransport(&builder, options);
   int port = 0;
   ASSIGN_OR_RETURN(auto credentials, MakeServerCredentials(options.tls));

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "core/base/failpoint.h"
 #include "server/registry/model_manager.h"
 #include "server/rpc/pull_reactor.h"
 #include "server/sampling/retry.h"
@@ -66,9 +67,14 @@ class StreamReactor final : public PullReactor<Response, StreamTask<Response>> {
       this->SetSource(*task);
       status = scheduler_->Submit(*std::move(task));
     }
+    if (status.ok()) Failpoint("stream admitted");
     status.ok() ? this->Pump() : this->FinishOnce(status);
   }
 
+  void Sent() override {
+    if (first_configuration_) Failpoint("chunk sent");
+  }
+  void Ended() override { Failpoint("stream ended"); }
   void Account(const Response& message) override {
     Metrics& metrics = this->call_.state().metrics();
     metrics.OnStreamBytes(message.ByteSizeLong());

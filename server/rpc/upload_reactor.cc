@@ -1,5 +1,6 @@
 #include "server/rpc/upload_reactor.h"
 
+#include "core/base/failpoint.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -44,6 +45,7 @@ absl::Status UploadReactor::Take() {
   } else if (message_.has_lease() || !message_.digest().empty()) {
     return absl::InvalidArgumentError("lease and digest belong to the first message of an upload alone");
   }
+  Failpoint("uploading");
   if (!message_.has_chunk()) return absl::InvalidArgumentError("a message of the upload has no chunk");
   return files_->Add(message_.chunk());
 }

@@ -6,6 +6,17 @@
 
 namespace haarflow {
 
+int64_t SpreadOver(int64_t wanted, int64_t limit, int free) {
+  const int64_t even = wanted / std::max(1, free) + (wanted % std::max(1, free) != 0 ? 1 : 0);
+  return std::min(limit, (even + kTile - 1) / kTile * kTile);
+}
+
+std::chrono::nanoseconds LingerFor(int64_t wanted, int64_t full, int64_t quiet, std::chrono::nanoseconds waited,
+                                   std::chrono::nanoseconds longest) {
+  if (wanted >= full || quiet == 0 || waited >= longest) return std::chrono::nanoseconds(0);
+  return longest - waited;
+}
+
 std::vector<int64_t> FairShares(const std::vector<int64_t>& wants, int64_t limit, uint64_t turn) {
   std::vector<int64_t> shares(wants.size(), 0);
   int64_t left = std::min(limit, std::accumulate(wants.begin(), wants.end(), int64_t{0}));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/digest.h"
+#include "server/sampling/batching.h"
 
 namespace haarflow {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "payloads are little-endian");
 
 constexpr int64_t kMaxWaitingSplitBytes = int64_t{16} << 20;
-constexpr int64_t kTile = 16;  // proposals that a kernel computes together
 
 int64_t CapacityRows(const RowFormat& format, int64_t max_chunk_bytes) {
   const int64_t row = format.row_bytes();

@@ -7,12 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/guarded.h"
 #include "core/base/status.h"
+#include "server/sampling/batching.h"
 
 namespace haarflow {
-namespace {
-constexpr int64_t kTile = 16;
-}  // namespace
-
 void NameThisThread(const std::string& name) { pthread_setname_np(pthread_self(), name.substr(0, 15).c_str()); }
 
 DrawPool::DrawPool(const std::string& name, int threads) : parts_(static_cast<size_t>(std::max(1, threads))) {

@@ -6,11 +6,11 @@
 #include "core/action/target.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
+#include "server/sampling/batching.h"
 
 namespace haarflow {
 namespace {
 
-constexpr int64_t kTile = 16;  // less room than a kernel's tile is not worth a batch
 // A model none of whose first proposals has a finite weight opens no chain: say so instead of drawing for ever.
 constexpr uint64_t kMaxProposalsWithoutState = 1 << 16;
 // HTTP/2 and gRPC keep a serialised copy of what is on the wire.
@@ -83,7 +83,7 @@ Task::Want SampleTask::Demand() {
   {
     MutexLock lock(&mutex_);
     room = ready_.room();
-    if (room < std::min(kTile, ready_.capacity_rows())) {
+    if (room < std::min(kTile, ready_.capacity_rows())) {  // less than a tile is not worth a batch
       if (!stalled_since_.has_value()) stalled_since_ = std::chrono::steady_clock::now();
       return {};
     }

@@ -1,5 +1,6 @@
 #include "server/sampling/scheduler.h"
 
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,28 +11,45 @@
 namespace haarflow {
 
 Scheduler::Scheduler(Options options) : options_(std::move(options)) {
-  DeviceWorker::Options worker;
-  worker.threads = options_.threads;
-  worker.batch = options_.batch;
-  worker.max_batch_bytes = options_.max_batch_bytes;
-  worker.observer = options_.observer;
-  worker.on_device_failure = [this](const absl::Status& status) { OnDeviceFailure(status); };
-  worker.run_epilogue = [this](std::shared_ptr<Task> task) { RunEpilogue(std::move(task)); };
+  Dispatcher::Options dispatch;
+  dispatch.devices = options_.devices;
+  dispatch.threads = options_.threads;
+  dispatch.batch = options_.batch;
+  dispatch.max_batch_bytes = options_.max_batch_bytes;
+  dispatch.linger = options_.linger;
+  dispatch.observer = options_.observer;
+  dispatch.run_epilogue = [this](std::shared_ptr<Task> task) { RunEpilogue(std::move(task)); };
+  dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatch));
   estimate_thread_ = std::thread([this] {
     NameThisThread("hf-estimate");
     EstimateLoop();
   });
-  worker_ = std::make_unique<DeviceWorker>(std::move(worker));
+  for (int device = 0; device < options_.devices; ++device) {
+    DeviceWorker::Options worker;
+    if (options_.devices > 1) absl::StrAppend(&worker.name, device);
+    worker.threads = options_.threads;
+    worker.on_device_failure = [this](const absl::Status& status) { OnDeviceFailure(status); };
+    workers_.push_back(std::make_unique<DeviceWorker>(std::move(worker), dispatcher_.get()));
+  }
 }
 
 Scheduler::~Scheduler() {
-  worker_.reset();
+  dispatcher_->Stop();
+  workers_.clear();
+  dispatcher_->FailAll();
   {
     MutexLock lock(&mutex_);
     stop_ = true;
     changed_.NotifyAll();
   }
   estimate_thread_.join();
+}
+
+std::chrono::milliseconds Scheduler::NextRetryDelay() {
+  constexpr double kGoldenRatio = 0.6180339887498949;  // multiples of it fill an interval evenly
+  double whole = 0;
+  const double part = std::modf(0.5 + kGoldenRatio * static_cast<double>(refusals_++), &whole);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(options_.retry_delay * (0.5 + part));
 }
 
 absl::StatusOr<uint64_t> Scheduler::Reserve(const Task& task) {
@@ -62,7 +80,7 @@ absl::StatusOr<uint64_t> Scheduler::Reserve(const Task& task) {
   }
   if (options_.observer != nullptr) options_.observer->OnRejected(decision.reason);
   if (decision.kind == AdmissionDecision::kTooLarge) return absl::InvalidArgumentError(decision.message);
-  return WithRetryInfo(absl::ResourceExhaustedError(decision.message), options_.retry_delay);
+  return WithRetryInfo(absl::ResourceExhaustedError(decision.message), NextRetryDelay());
 }
 
 void Scheduler::Release(Budget* budget, uint64_t id) {
@@ -87,17 +105,17 @@ absl::Status Scheduler::Submit(std::shared_ptr<Task> task) {
   if (draining_) return absl::UnavailableError("the server is draining; try another one");
   ASSIGN_OR_RETURN(const uint64_t id, Reserve(*task));
   if (options_.observer != nullptr) options_.observer->OnStreams(+1);
-  task->Attach(worker_->signal(), options_.observer, [budget = budget_, id, observer = options_.observer] {
+  task->Attach(dispatcher_->signal(), options_.observer, [budget = budget_, id, observer = options_.observer] {
     Release(budget.get(), id);
     if (observer != nullptr) observer->OnStreams(-1);
   });
-  worker_->Add(std::move(task));
+  dispatcher_->Add(std::move(task));
   return absl::OkStatus();
 }
 
 void Scheduler::Drain() {
   draining_ = true;
-  worker_->DrainAll();
+  dispatcher_->DrainAll();
 }
 
 Usage Scheduler::held() const {

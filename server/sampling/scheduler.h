@@ -1,4 +1,4 @@
-// Admission, the device's worker, and the thread that estimates errors.
+// Admission, the devices' workers, and the thread that estimates errors.
 //
 // Submit either admits a task against bounds (admission.h) or refuses it at once: RESOURCE_EXHAUSTED with RetryInfo
 // when the server is full, UNAVAILABLE when it drains or its device failed. What a task reserved is given back when the
@@ -21,6 +21,7 @@
 #include "core/base/mutex.h"
 #include "server/sampling/admission.h"
 #include "server/sampling/device_worker.h"
+#include "server/sampling/dispatcher.h"
 #include "server/sampling/task.h"
 
 namespace haarflow {
@@ -28,12 +29,15 @@ namespace haarflow {
 class Scheduler {
  public:
   struct Options {
-    std::string device_name = "cpu:1";
-    int threads = 1;
+    std::string device_name = "cpu:1";  // of all of them, for messages
+    int devices = 1;                    // with a worker thread each
+    int threads = 1;                    // of each device
     BatchSizer::Options batch;
     int64_t max_batch_bytes = int64_t{64} << 20;
+    std::chrono::nanoseconds linger{0};  // Dispatcher::Options
     AdmissionLimits limits{.all = {.streams = 256, .samples = 0, .bytes = int64_t{1} << 30}, .principal = {}};
-    // What RetryInfo tells a refused client.
+    // What RetryInfo tells a refused client, give or take a half: so that those who were refused together do not come
+    // back together.
     std::chrono::milliseconds retry_delay{1000};
     SamplingObserver* observer = nullptr;  // must outlive the scheduler and its tasks
     std::function<void(const absl::Status&)> on_device_failure;
@@ -47,7 +51,7 @@ class Scheduler {
   // Refuses new tasks and ends the running ones at their next configuration boundary.
   void Drain();
   // Ends the running tasks of one version of a model, at their next configuration boundary.
-  void DrainModel(const Digest& digest) { worker_->DrainModel(digest); }
+  void DrainModel(const Digest& digest) { dispatcher_->DrainModel(digest); }
 
   int64_t active_streams() const { return held().streams; }
   int64_t reserved_bytes() const { return held().bytes; }
@@ -91,18 +95,21 @@ class Scheduler {
   void RunEpilogue(std::shared_ptr<Task> task);
   void EstimateLoop();
   void OnDeviceFailure(const absl::Status& status);
+  std::chrono::milliseconds NextRetryDelay();
 
   const Options options_;
   const std::shared_ptr<Budget> budget_ = std::make_shared<Budget>();
   std::atomic<bool> draining_{false};
   std::atomic<bool> device_failed_{false};
+  std::atomic<uint64_t> refusals_{0};
 
   Mutex mutex_;
   CondVar changed_;
   std::deque<std::shared_ptr<Task>> epilogues_ ABSL_GUARDED_BY(mutex_);  // bounded by max_streams
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread estimate_thread_;
-  std::unique_ptr<DeviceWorker> worker_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::vector<std::unique_ptr<DeviceWorker>> workers_;
 };
 
 }  // namespace haarflow

@@ -62,6 +62,7 @@ class ChildProcess {
     return count() >= times;
   }
   void Signal(int signal) const { ::kill(pid_, signal); }
+  pid_t pid() const { return pid_; }
   // The exit code, or minus the signal.
   int Wait() {
     int status = 0;

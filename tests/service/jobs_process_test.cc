@@ -8,6 +8,7 @@ namespace {
 using grpc::StatusCode;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST_F(JobsTest, AServerWithoutAJobTableSaysWhatIsMissing) {
   server_ = std::make_unique<ChildProcess>(
@@ -232,8 +233,8 @@ TEST_F(JobsTest, AGateThatFailsLeavesTheChampion) {
 TEST_F(JobsTest, KilledAtEveryStepNoJobIsLostAndNoneIsPublishedTwice) {
   const std::string marker = store_.path("reached");
   int round = 0;
-  for (const std::string point : {"submitted", "leased", "state written", "state recorded", "publishing",
-                                  "version written", "published", "recorded"}) {
+  for (const std::string point : {"submitted", "leased", "uploading", "state written", "state recorded", "publishing",
+                                  "version files written", "version written", "published", "recorded"}) {
     SCOPED_TRACE(point);
     std::error_code ignored;
     std::filesystem::remove(marker, ignored);
@@ -274,6 +275,9 @@ TEST_F(JobsTest, KilledAtEveryStepNoJobIsLostAndNoneIsPublishedTwice) {
     EXPECT_EQ(index.versions.size(), 1);
     EXPECT_EQ(index.aliases.at("champion"), now.published_version());
     EXPECT_EQ(store_.Open().LoadChampion(now.published_model())->manifest.job, job.job_id());
+    for (const auto& entry : std::filesystem::directory_iterator(store_.directory() + "/" + now.published_model())) {
+      EXPECT_THAT(entry.path().filename().string(), Not(HasSubstr("publish-"))) << "left by the server that was killed";
+    }
     KillServer();
   }
 }

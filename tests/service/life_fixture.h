@@ -50,6 +50,19 @@ class LifeTest : public ::testing::Test {
     sampler_ = v1::SamplerService::NewStub(channel_);
     admin_ = v1::AdminService::NewStub(channel_);
   }
+  // A token file with one caller for each role, "<role>-user", who shows "hft_<role>".
+  std::string Tokens() {
+    std::string text;
+    for (const char* role : {"sampler", "tuner", "trainer", "admin"}) {
+      text += std::string(role) + "-user " + role + " sha256:" + Sha256Of(std::string("hft_") + role).Hex() + "\n";
+    }
+    WritePrivate(store_.path("tokens"), text);
+    return store_.path("tokens");
+  }
+  static void WritePrivate(const std::string& path, const std::string& text) {
+    std::ofstream(path) << text;
+    chmod(path.c_str(), 0600);
+  }
   static v1::SampleRequest Request(uint64_t count) {
     v1::SampleRequest request;
     request.set_model("small");
@@ -80,9 +93,18 @@ class LifeTest : public ::testing::Test {
     v1::GetServerStatusResponse status;
     do {
       status = Status();
-      if (status.active_streams() == 0 && status.reserved_bytes() == 0 && status.streams().empty()) return;
+      if (status.active_streams() != 0 || status.reserved_bytes() != 0 || !status.streams().empty()) continue;
+      if (Scrape(metrics_).find("haarflow_open_calls 0\n") != std::string::npos) return;
     } while (std::chrono::steady_clock::now() < deadline);
     ADD_FAILURE() << what << ": " << status.ShortDebugString();
+  }
+  // Until so many calls wait, stream or upload.
+  void WaitForOpenCalls(int calls) {
+    const std::string line = "haarflow_open_calls " + std::to_string(calls) + "\n";
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (Scrape(metrics_).find(line) == std::string::npos) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << line;
+    }
   }
   void WaitForStream() {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);

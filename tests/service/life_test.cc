@@ -1,4 +1,7 @@
 // Whatever becomes of a call, its state is freed and the counters are right; how the server ends.
+#include <thread>
+
+#include "haarflow/v1/worker.grpc.pb.h"
 #include "tests/service/life_fixture.h"
 
 namespace haarflow::testing {
@@ -52,6 +55,48 @@ TEST_F(LifeTest, UnaryCallsLeaveNothingWhateverBecomesOfThem) {
     EXPECT_LE(Counted(method, "OK"), sent[method]);
   }
   EXPECT_EQ(Terminate(), 0);
+}
+
+// A call that waits: a trainer's for a job.
+TEST_F(LifeTest, CallsThatWaitLeaveNothingWhateverBecomesOfThem) {
+  Start({"--jobs", store_.path("jobs"), "--keepalive-seconds", "1"});
+  const auto worker = v1::WorkerService::NewStub(channel_);
+  const auto lease = [&](grpc::ClientContext* context) {
+    v1::LeaseJobRequest request;
+    request.set_worker("w");
+    request.set_wait_seconds(60);
+    v1::LeaseJobResponse response;
+    return worker->LeaseJob(context, request, &response);
+  };
+  {
+    grpc::ClientContext context;
+    std::thread waiting([&] { EXPECT_EQ(lease(&context).error_code(), grpc::StatusCode::CANCELLED); });
+    WaitForOpenCalls(1);
+    context.TryCancel();
+    waiting.join();
+  }
+  ExpectNothingHeld("cancel");
+  ExpectCounted("LeaseJob", "CANCELLED", 1);
+  {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+    EXPECT_EQ(lease(&context).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  }
+  ExpectNothingHeld("deadline");
+  ExpectCounted("LeaseJob", "CANCELLED", 2);
+  for (const int signal : {SIGKILL, SIGSTOP}) {
+    Process trainer({"work", "--server", address_, "--name", "t", "--threads", "1"}, "haarflow-trainer");
+    WaitForOpenCalls(1);
+    trainer.Signal(signal);
+    ExpectNothingHeld(signal == SIGKILL ? "killed" : "stopped");
+    // A stopped one's call may have waited long enough before its silence was noticed.
+    if (signal == SIGKILL) ExpectCounted("LeaseJob", "CANCELLED", 3);
+  }
+  grpc::ClientContext context;
+  std::thread waiting([&] { EXPECT_EQ(lease(&context).error_code(), grpc::StatusCode::UNAVAILABLE); });
+  WaitForOpenCalls(1);
+  EXPECT_EQ(Terminate(), 0) << "shutdown sends away who waits";
+  waiting.join();
 }
 
 TEST_F(LifeTest, StreamsLeaveNothingWhateverBecomesOfThem) {

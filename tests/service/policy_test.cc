@@ -10,6 +10,7 @@
 #include "core/base/digest.h"
 #include "server/registry/swap_policy.h"
 #include "server/sampling/admission.h"
+#include "server/sampling/batching.h"
 #include "server/sampling/fair_turns.h"
 
 namespace haarflow::testing {
@@ -189,6 +190,46 @@ TEST(ShareBatch, DividesByPriorityThenPrincipalThenTask) {
   };
   for (size_t i = 0; i < cases.size(); ++i) {
     EXPECT_EQ(ShareBatch(cases[i].claims, cases[i].limit, 0), cases[i].expected) << "case " << i;
+  }
+}
+
+TEST(Batching, AStreamIsSpreadOverDevicesThatHaveNothingElseToDo) {
+  struct Case {
+    const char* what;
+    int64_t wanted, limit;
+    int free;
+    int64_t expected;
+  };
+  for (const Case& c : std::vector<Case>{{"alone", 1000, 4096, 1, 1008},
+                                         {"bounded", 10000, 4096, 1, 4096},
+                                         {"two halves", 1000, 4096, 2, 512},
+                                         {"the other half", 488, 4096, 1, 496},
+                                         {"less than a tile each", 20, 4096, 4, 16},
+                                         {"one", 1, 4096, 4, 16},
+                                         {"more groups than devices", 1000, 4096, -2, 1008},
+                                         {"a small limit", 1000, 5, 2, 5},
+                                         {"without end", int64_t{1} << 62, 4096, 2, 4096}}) {
+    EXPECT_EQ(SpreadOver(c.wanted, c.limit, c.free), c.expected) << c.what;
+  }
+}
+
+TEST(Batching, ABatchLingersOnlyForSomethingAndNotForLong) {
+  using std::chrono::nanoseconds;
+  struct Case {
+    const char* what;
+    int64_t wanted, full, quiet;
+    int64_t waited, longest;
+    int64_t expected;
+  };
+  for (const Case& c : std::vector<Case>{{"full", 16, 16, 3, 0, 1000, 0},
+                                         {"nobody else", 1, 16, 0, 0, 1000, 0},
+                                         {"somebody may come", 1, 16, 1, 0, 1000, 1000},
+                                         {"not for long", 1, 16, 1, 400, 1000, 600},
+                                         {"long enough", 1, 16, 1, 1000, 1000, 0},
+                                         {"switched off", 1, 16, 1, 0, 0, 0}}) {
+    EXPECT_EQ(LingerFor(c.wanted, c.full, c.quiet, nanoseconds(c.waited), nanoseconds(c.longest)),
+              nanoseconds(c.expected))
+        << c.what;
   }
 }
 

@@ -6,18 +6,6 @@ namespace {
 
 class SecurityTest : public LifeTest {
  protected:
-  static void WritePrivate(const std::string& path, const std::string& text) {
-    std::ofstream(path) << text;
-    chmod(path.c_str(), 0600);
-  }
-  std::string Tokens() {
-    std::string text;
-    for (const char* role : {"sampler", "tuner", "trainer", "admin"}) {
-      text += std::string(role) + "-user " + role + " sha256:" + Sha256Of(std::string("hft_") + role).Hex() + "\n";
-    }
-    WritePrivate(store_.path("tokens"), text);
-    return store_.path("tokens");
-  }
   // An authority, and a certificate of it for localhost; PEM files NAME.{ca,crt,key}.
   void MakeCertificates(const std::string& name) {
     const std::string base = store_.path(name);
@@ -32,114 +20,7 @@ class SecurityTest : public LifeTest {
     ASSERT_EQ(std::system(commands.c_str()), 0) << commands;
   }
   std::string Pem(const std::string& file) { return *ReadFile(store_.path(file), 1 << 16); }
-  // Every RPC that a server has, as `token`; the codes.
-  std::map<std::string, grpc::StatusCode> CallAll(const std::string& token) {
-    std::map<std::string, grpc::StatusCode> codes;
-    const auto unary = [&](const char* name, auto call) {
-      grpc::ClientContext context;
-      if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
-      codes[name] = call(&context).error_code();
-    };
-    unary("ListModels", [&](auto* c) {
-      v1::ListModelsResponse r;
-      return sampler_->ListModels(c, {}, &r);
-    });
-    unary("GetModel", [&](auto* c) {
-      v1::GetModelRequest q;
-      q.set_name("small");
-      v1::GetModelResponse r;
-      return sampler_->GetModel(c, q, &r);
-    });
-    unary("Sample", [&](auto* c) {
-      auto s = sampler_->Sample(c, Request(10));
-      v1::SampleResponse r;
-      while (s->Read(&r)) {
-      }
-      return s->Finish();
-    });
-    unary("Measure", [&](auto* c) {
-      v1::MeasureRequest q;
-      q.set_model("small");
-      q.set_count(100);
-      q.add_observables("plaquette");
-      auto s = sampler_->Measure(c, q);
-      v1::MeasureResponse r;
-      while (s->Read(&r)) {
-      }
-      return s->Finish();
-    });
-    unary("EstimatePartitionFunction", [&](auto* c) {
-      v1::EstimatePartitionFunctionRequest q;
-      q.set_model("small");
-      q.set_samples(1000);
-      auto s = sampler_->EstimatePartitionFunction(c, q);
-      v1::EstimatePartitionFunctionResponse r;
-      while (s->Read(&r)) {
-      }
-      return s->Finish();
-    });
-    unary("SetAlias", [&](auto* c) {
-      v1::SetAliasRequest q;
-      q.set_model("small");
-      q.set_alias("champion");
-      q.set_version(1);
-      v1::SetAliasResponse r;
-      return admin_->SetAlias(c, q, &r);
-    });
-    unary("Pin", [&](auto* c) {
-      v1::PinRequest q;
-      q.set_model("small");
-      v1::PinResponse r;
-      return admin_->Pin(c, q, &r);
-    });
-    unary("Rollback", [&](auto* c) {
-      v1::RollbackRequest q;
-      q.set_model("small");
-      v1::RollbackResponse r;
-      return admin_->Rollback(c, q, &r);
-    });
-    unary("NotifyStoreChanged", [&](auto* c) {
-      v1::NotifyStoreChangedResponse r;
-      return admin_->NotifyStoreChanged(c, {}, &r);
-    });
-    unary("UnloadModel", [&](auto* c) {
-      v1::UnloadModelRequest q;
-      q.set_model("small");
-      v1::UnloadModelResponse r;
-      return admin_->UnloadModel(c, q, &r);
-    });
-    unary("GetServerStatus", [&](auto* c) {
-      v1::GetServerStatusResponse r;
-      return admin_->GetServerStatus(c, {}, &r);
-    });
-    return codes;
-  }
 };
-
-TEST_F(SecurityTest, EveryCallWantsATokenOfItsRoleAndNoLogHasOne) {
-  Start({"--token-file", Tokens()});
-  const std::set<std::string> sampling = {"ListModels", "GetModel", "Sample", "Measure", "EstimatePartitionFunction"};
-  for (const std::string& token : {std::string(), std::string("hft_forged")}) {
-    for (const auto& [name, code] : CallAll(token)) EXPECT_EQ(code, grpc::StatusCode::UNAUTHENTICATED) << name;
-  }
-  for (const char* role : {"tuner", "trainer"}) {
-    for (const auto& [name, code] : CallAll(std::string("hft_") + role)) {
-      EXPECT_EQ(code, grpc::StatusCode::PERMISSION_DENIED) << role << " " << name;
-    }
-  }
-  for (const auto& [name, code] : CallAll("hft_sampler")) {
-    EXPECT_EQ(code, sampling.count(name) != 0 ? grpc::StatusCode::OK : grpc::StatusCode::PERMISSION_DENIED) << name;
-  }
-  for (const auto& [name, code] : CallAll("hft_admin")) {
-    const bool first_champion = name == "Rollback";
-    EXPECT_EQ(code, first_champion ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::OK) << name;
-  }
-  EXPECT_EQ(CheckHealth(channel_, ""), 1) << "health needs no token";
-  EXPECT_EQ(Terminate(), 0);
-  EXPECT_THAT(process_->output(), HasSubstr("audit method=UnloadModel principal=admin-user"));
-  EXPECT_THAT(process_->output(), HasSubstr("audit method=SetAlias principal=tuner-user"));
-  EXPECT_THAT(process_->output(), Not(HasSubstr("hft_")));
-}
 
 TEST_F(SecurityTest, WrongFilesAndOpenAddressesAreRefusedAtTheStart) {
   const auto refused = [&](std::vector<std::string> more, const std::string& listen, const std::string& why) {

@@ -2,12 +2,9 @@
 // health checks by bytes, metrics by a socket.
 #pragma once
 
-#include <arpa/inet.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -20,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/model/store.h"
+#include "tests/service/scrape.h"
 
 namespace haarflow::testing {
 
@@ -85,34 +83,6 @@ inline int CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std:
   std::vector<grpc::Slice> slices;
   EXPECT_TRUE(out.Dump(&slices).ok());
   return !slices.empty() && slices[0].size() == 2 ? slices[0].begin()[1] : 0;  // status = 1
-}
-
-// The whole answer to an HTTP request, head and body.
-inline std::string HttpGet(const std::string& address, const std::string& path, const std::string& host = "127.0.0.1",
-                           const std::string& method = "GET") {
-  const size_t colon = address.rfind(':');
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
-  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  const timeval timeout{.tv_sec = 20, .tv_usec = 0};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-  EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
-  const std::string request = method + " " + path + " HTTP/1.0\r\nHost: " + host + "\r\n\r\n";
-  EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
-  std::string response;
-  char buffer[4096];
-  for (ssize_t n = 0; (n = read(fd, buffer, sizeof buffer)) > 0;) response.append(buffer, static_cast<size_t>(n));
-  close(fd);
-  return response;
-}
-
-// The body of GET /metrics.
-inline std::string Scrape(const std::string& address) {
-  const std::string response = HttpGet(address, "/metrics");
-  const size_t body = response.find("\r\n\r\n");
-  return body == std::string::npos ? "" : response.substr(body + 4);
 }
 
 }  // namespace haarflow::testing

@@ -215,7 +215,7 @@ TEST_F(StoreTest, APublicationCutBeforeTheRenameLeavesNoTrace) {
   fs::copy(Path("m/1/spec.txtpb"), Path(temporary + "/spec.txtpb"));
   EXPECT_EQ(MustPublish(2).version, 2);
   EXPECT_TRUE(store_->LoadChampion("m").ok());
-  EXPECT_TRUE(fs::exists(Path(temporary)));  // someone else's: not ours to remove
+  EXPECT_FALSE(fs::exists(Path(temporary)));  // nobody else writes under the lock
 }
 
 TEST_F(StoreTest, APublicationCutBetweenRenameAndIndexIsNeitherBelievedNorOverwritten) {
