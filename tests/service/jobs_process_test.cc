@@ -283,7 +283,9 @@ TEST_F(JobsTest, KilledAtEveryStepNoJobIsLostAndNoneIsPublishedTwice) {
 }
 
 TEST_F(JobsTest, DrainingSendsThoseWhoWaitAway) {
-  StartServer();
+  StartServer({"--metrics", "127.0.0.1:0"});
+  const auto endpoint = nlohmann::json::parse(*ReadFile(store_.path("endpoint.json"), 4096));
+  const std::string metrics = endpoint["metrics"].get<std::string>();
   const std::string id = Retune(Request("k", 2, 0.5)).job_id();
   Lease("w");
   grpc::ClientContext watching;
@@ -299,10 +301,12 @@ TEST_F(JobsTest, DrainingSendsThoseWhoWaitAway) {
     const auto answer = Call<v1::LeaseJobResponse>(worker_.get(), &v1::WorkerService::Stub::LeaseJob, request);
     EXPECT_EQ(answer.first.error_code(), StatusCode::UNAVAILABLE);
   });
+  testing::WaitForOpenCalls(metrics, 2);  // a call that comes later finds the door shut: CANCELLED, by gRPC
   server_->Signal(SIGTERM);
   while (reader->Read(&job)) {
   }
-  EXPECT_EQ(reader->Finish().error_code(), StatusCode::UNAVAILABLE);
+  const grpc::Status watched = reader->Finish();
+  EXPECT_EQ(watched.error_code(), StatusCode::UNAVAILABLE) << watched.error_message();
   EXPECT_EQ(server_->Wait(), 0) << server_->output();
   waiting.join();
 }

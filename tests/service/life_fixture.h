@@ -99,13 +99,7 @@ class LifeTest : public ::testing::Test {
     ADD_FAILURE() << what << ": " << status.ShortDebugString();
   }
   // Until so many calls wait, stream or upload.
-  void WaitForOpenCalls(int calls) {
-    const std::string line = "haarflow_open_calls " + std::to_string(calls) + "\n";
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-    while (Scrape(metrics_).find(line) == std::string::npos) {
-      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << line;
-    }
-  }
+  void WaitForOpenCalls(int calls) { testing::WaitForOpenCalls(metrics_, calls); }
   void WaitForStream() {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     while (true) {

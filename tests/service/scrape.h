@@ -2,11 +2,13 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
 
 namespace haarflow::testing {
@@ -38,6 +40,15 @@ inline std::string Scrape(const std::string& address) {
   const std::string response = HttpGet(address, "/metrics");
   const size_t body = response.find("\r\n\r\n");
   return body == std::string::npos ? "" : response.substr(body + 4);
+}
+
+// Until so many calls wait, stream or upload.
+inline void WaitForOpenCalls(const std::string& address, int calls) {
+  const std::string line = "haarflow_open_calls " + std::to_string(calls) + "\n";
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (Scrape(address).find(line) == std::string::npos) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << line;
+  }
 }
 
 }  // namespace haarflow::testing
