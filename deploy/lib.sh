@@ -22,7 +22,7 @@ build_packages=(build-essential cmake ninja-build ccache pkg-config libgrpc++-de
   libcli11-dev librandom123-dev libsqlite3-dev libssl-dev nlohmann-json3-dev python3 python3-venv)
 
 # What the long tier of tests/deploy starts for real.
-deploy_packages=(buildah charliecloud debootstrap munge openssl shellcheck slurm-wlm systemd-container)
+deploy_packages=(buildah charliecloud chromium debootstrap munge openssl shellcheck slurm-wlm systemd-container)
 
 # install_packages PACKAGE...
 install_packages() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need: Debian packages, a Python environment and LibTorch in .deps. Safe to run again.
 #   deploy/setup.sh [--cuda] [--deploy]    --cuda: the full CUDA libraries even if no GPU is present now
-#                                          --deploy: also Slurm, buildah, charliecloud, debootstrap, for the long tests of deployments
+#                                          --deploy: also Slurm, buildah, charliecloud, debootstrap, Chromium, for the long tests
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 deploy=0

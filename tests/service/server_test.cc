@@ -241,11 +241,13 @@ TEST_F(ServerTest, MetricsAreWellFormedAndCount) {
        {"haarflow_requests_total{code=\"OK\",method=\"Sample\"} 1", "haarflow_request_duration_seconds_bucket",
         "haarflow_time_to_first_configuration_seconds_count 1", "haarflow_configurations_total{model=\"small\"}",
         "haarflow_accepted_total{model=\"small\"}", "haarflow_stream_bytes_total", "haarflow_batch_size_bucket",
-        "haarflow_batch_seconds_sum", "haarflow_queue_depth", "haarflow_active_streams",
-        "model=\"small\",version=\"1\"} 1", "haarflow_build_info{", "haarflow_device_healthy 1",
-        "process_resident_memory_bytes", "haarflow_proposals_total{model=\"small\"} 1128"}) {
+        "haarflow_batch_seconds_sum", "haarflow_queue_depth", "haarflow_active_streams", "haarflow_build_info{",
+        "haarflow_device_healthy 1", "process_resident_memory_bytes",
+        "haarflow_proposals_total{model=\"small\"} 1128"}) {
     EXPECT_THAT(text, HasSubstr(name));
   }
+  const std::string digest = store_->Open().LoadChampion("small")->manifest.digest.ShortHex();
+  EXPECT_THAT(text, HasSubstr("haarflow_model_info{digest=\"" + digest + "\",model=\"small\",version=\"1\"} 1"));
 }
 
 TEST_F(ServerTest, UnixSocketsWorkAndATakenPortIsAnError) {
