@@ -21,7 +21,8 @@ constexpr size_t kMaxTwins = 8;
 
 class Compiler {
  public:
-  explicit Compiler(bool take_out_factors) : take_out_factors_(take_out_factors) {}
+  Compiler(const StaplesOf& staples_of, bool take_out_factors)
+      : staples_of_(staples_of), take_out_factors_(take_out_factors) {}
   absl::StatusOr<LinkProgram> Compile(const std::vector<LoopTerm>& terms);
 
  private:
@@ -32,6 +33,16 @@ class Compiler {
     int32_t number = -1;  // in the program, once it is computed
   };
 
+  struct FatLink {
+    RelativeStep link;
+    std::vector<RelativePath> staples;
+    SumTree tree;
+    int32_t matrix = -1;  // once it is computed
+  };
+
+  // Symbols: inputs, then fat links, then shared products.
+  int32_t inputs() const { return static_cast<int32_t>(program_.inputs.size()); }
+  int32_t products_from() const { return inputs() + static_cast<int32_t>(fat_links_.size()); }
   Word Spell(const RelativePath& path) const;
   WordSum Spell(const std::vector<RelativePath>& paths) const;
   // The word's number, and whether it is the adjoint of what is kept under it.
@@ -42,7 +53,8 @@ class Compiler {
   void NumberLeaves(const SumTree& tree);
   void ShareProducts();
   int32_t Operand(const Word& word);
-  void Emit(int32_t symbol);
+  // The operand that is a symbol, computed if it is not yet there.
+  int32_t Emit(int32_t symbol);
   int32_t NewMatrix() { return matrices_++; }
   int32_t LoopOf(const WordSum& sum);
   int32_t ScalarOf(const LoopTerm::Frozen& frozen);
@@ -51,9 +63,11 @@ class Compiler {
   void AddPairs();
   void AssignSlots();
 
+  const StaplesOf& staples_of_;
   const bool take_out_factors_;
   LinkProgram program_;
-  std::map<std::pair<std::array<int16_t, 4>, int>, int32_t> input_of_;
+  std::map<RelativeStep, int32_t> input_of_, fat_link_of_;
+  std::vector<FatLink> fat_links_;
   std::vector<LoopTerm> nonlinear_;
   std::vector<Summand> linear_;
   std::vector<std::pair<int32_t, WordSum>> linear_loops_;  // classes that are a nonlinear loop as a whole
@@ -61,7 +75,7 @@ class Compiler {
   SumTree linear_tree_;
   std::map<Word, size_t> number_of_;
   std::vector<Word> words_;
-  std::vector<std::pair<int32_t, int32_t>> product_;  // of shared symbols, beyond the inputs
+  std::vector<std::pair<int32_t, int32_t>> product_;  // of shared symbols
   std::vector<int32_t> matrix_of_product_;            // -1: not emitted yet
   int32_t matrices_ = 0;
   std::map<size_t, int32_t> scalar_of_;  // word -> scalar
@@ -69,8 +83,10 @@ class Compiler {
 
 Word Compiler::Spell(const RelativePath& path) const {
   Word word;
-  for (const RelativeStep& step : path) {
-    word.push_back(2 * input_of_.at({step.at, step.mu}) + (step.backward ? 1 : 0));
+  for (RelativeStep step : path) {
+    const int32_t backward = step.backward ? 1 : 0;
+    step.backward = false;
+    word.push_back(2 * (step.fat ? inputs() + fat_link_of_.at(step) : input_of_.at(step)) + backward);
   }
   return word;
 }
@@ -92,15 +108,21 @@ std::pair<size_t, bool> Compiler::NumberOf(const Word& word) {
 
 void Compiler::CollectInputs(const std::vector<LoopTerm>& terms) {
   const auto collect = [&](const RelativePath& path) {
-    for (const RelativeStep& step : path) {
-      const auto [it, is_new] = input_of_.emplace(std::make_pair(step.at, step.mu), program_.inputs.size());
-      if (is_new) program_.inputs.push_back({step.at, step.mu, false});
+    for (RelativeStep step : path) {
+      step.backward = false;
+      if (step.fat) {
+        const auto [it, is_new] = fat_link_of_.emplace(step, fat_links_.size());
+        if (is_new) fat_links_.push_back({step, staples_of_(step), {}});
+      } else if (input_of_.emplace(step, program_.inputs.size()).second) {
+        program_.inputs.push_back(step);
+      }
     }
   };
   for (const LoopTerm& term : terms) {
     for (const auto& active : term.active) std::for_each(active.rests.begin(), active.rests.end(), collect);
     if (term.frozen.has_value()) collect(term.frozen->loop);
   }
+  for (const FatLink& fat : fat_links_) std::for_each(fat.staples.begin(), fat.staples.end(), collect);
 }
 
 // Terms of two loops that differ in nothing but the second one become one: its images are added up.
@@ -146,12 +168,15 @@ void Compiler::BuildTrees() {
   for (const auto& [sum, loop] : loops_) {
     if (sum.size() == 1) known.insert(sum.front());
   }
-  for (auto& [sum, loop] : loops_) {
+  const auto plain_sum = [&](const WordSum& sum) {
     std::vector<Summand> summands;
     for (const Word& word : sum) summands.push_back({word, -1, nullptr});
-    loop.tree = TakeOutFactors(std::move(summands), take_out_factors_, known);
-    NumberLeaves(loop.tree);
-  }
+    SumTree tree = TakeOutFactors(std::move(summands), take_out_factors_, known);
+    NumberLeaves(tree);
+    return tree;
+  };
+  for (FatLink& fat : fat_links_) fat.tree = plain_sum(Spell(fat.staples));
+  for (auto& [sum, loop] : loops_) loop.tree = plain_sum(sum);
   linear_tree_ = TakeOutFactors(linear_, take_out_factors_, known);
   NumberLeaves(linear_tree_);
   const auto number_frozen = [&](const LoopTerm::Frozen* frozen) {
@@ -168,7 +193,6 @@ void Compiler::NumberLeaves(const SumTree& tree) {
 
 // The most frequent pair of neighbours becomes a symbol of its own, until every word is one symbol.
 void Compiler::ShareProducts() {
-  const auto inputs = static_cast<int32_t>(program_.inputs.size());
   const auto canonical = [](int32_t a, int32_t b) {
     return std::min(std::make_pair(a, b), std::make_pair(b ^ 1, a ^ 1));
   };
@@ -181,7 +205,7 @@ void Compiler::ShareProducts() {
     const auto best =
         std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     const auto pair = best->first;
-    const int32_t symbol = 2 * (inputs + static_cast<int32_t>(product_.size()));
+    const int32_t symbol = 2 * (products_from() + static_cast<int32_t>(product_.size()));
     product_.push_back(pair);
     for (Word& word : words_) {
       Word shorter;
@@ -199,30 +223,29 @@ void Compiler::ShareProducts() {
   matrix_of_product_.assign(product_.size(), -1);
 }
 
-// Computes the symbol's product, once.
-void Compiler::Emit(int32_t symbol) {
-  const auto inputs = static_cast<int32_t>(program_.inputs.size());
-  const int32_t i = symbol / 2 - inputs;
-  if (i < 0 || matrix_of_product_[i] >= 0) return;
-  const auto [a, b] = product_[i];
-  Emit(a);
-  Emit(b);
-  const auto operand = [&](int32_t s) {
-    return s / 2 < inputs ? s : 2 * (inputs + matrix_of_product_[s / 2 - inputs]) + s % 2;
-  };
-  const int32_t out = NewMatrix();
-  program_.ops.push_back({HF_MATRIX_MULTIPLY, out, operand(a), operand(b), -1});
-  matrix_of_product_[i] = out;
+int32_t Compiler::Emit(int32_t symbol) {
+  const int32_t which = symbol / 2, adjoint = symbol % 2;
+  if (which < inputs()) return symbol;
+  int32_t* matrix;
+  if (which < products_from()) {
+    FatLink& fat = fat_links_[which - inputs()];
+    matrix = &fat.matrix;
+    if (*matrix < 0) *matrix = EmitSum(fat.tree);
+  } else {
+    matrix = &matrix_of_product_[which - products_from()];
+    if (*matrix < 0) {
+      const auto [a, b] = product_[which - products_from()];
+      const int32_t left = Emit(a), right = Emit(b);
+      *matrix = NewMatrix();
+      program_.ops.push_back({HF_MATRIX_MULTIPLY, *matrix, left, right, -1});
+    }
+  }
+  return 2 * (inputs() + *matrix) + adjoint;
 }
 
 int32_t Compiler::Operand(const Word& word) {
-  const auto inputs = static_cast<int32_t>(program_.inputs.size());
   const auto [number, adjoint] = NumberOf(word);
-  const int32_t symbol = words_[number].front();
-  Emit(symbol);
-  const int32_t plain =
-      symbol / 2 < inputs ? symbol : 2 * (inputs + matrix_of_product_[symbol / 2 - inputs]) + symbol % 2;
-  return plain ^ (adjoint ? 1 : 0);
+  return Emit(words_[number].front()) ^ (adjoint ? 1 : 0);
 }
 
 int32_t Compiler::ScalarOf(const LoopTerm::Frozen& frozen) {
@@ -240,11 +263,11 @@ int32_t Compiler::ScalarOf(const LoopTerm::Frozen& frozen) {
 int32_t Compiler::EmitSum(const SumTree& tree) {
   std::vector<hf_matrix_op> adds;
   for (const auto& branch : tree.branches) {
-    const int32_t inner = 2 * (static_cast<int32_t>(program_.inputs.size()) + EmitSum(*branch.inner));
+    const int32_t inner = 2 * (inputs() + EmitSum(*branch.inner)), factor = Emit(branch.symbol);
     const int32_t product = NewMatrix();
-    program_.ops.push_back({HF_MATRIX_MULTIPLY, product, branch.on_left ? branch.symbol : inner,
-                            branch.on_left ? inner : branch.symbol, -1});
-    adds.push_back({HF_MATRIX_ADD, -1, 2 * (static_cast<int32_t>(program_.inputs.size()) + product), 0, -1});
+    program_.ops.push_back(
+        {HF_MATRIX_MULTIPLY, product, branch.on_left ? factor : inner, branch.on_left ? inner : factor, -1});
+    adds.push_back({HF_MATRIX_ADD, -1, 2 * (inputs() + product), 0, -1});
   }
   for (const auto& [word, summands] : tree.leaves) {
     const int32_t operand = Operand(word);
@@ -285,11 +308,10 @@ int32_t Compiler::EmitSum(const SumTree& tree) {
 int32_t Compiler::LoopOf(const WordSum& sum) {
   Loop& loop = loops_.at(sum);
   if (loop.number >= 0) return loop.number;
-  const auto inputs = static_cast<int32_t>(program_.inputs.size());
   int32_t matrix = -1;
   if (sum.size() == 1) {
     const int32_t operand = Operand(sum.front());
-    if (operand % 2 == 0 && operand / 2 >= inputs) matrix = operand / 2 - inputs;
+    if (operand % 2 == 0 && operand / 2 >= inputs()) matrix = operand / 2 - inputs();
   }
   if (matrix < 0) matrix = EmitSum(loop.tree);
   loop.number = static_cast<int32_t>(program_.loops.size());
@@ -347,11 +369,10 @@ void Compiler::AddPairs() {
 
 // Matrices share memory where one is last read before the other is written.
 void Compiler::AssignSlots() {
-  const auto inputs = static_cast<int32_t>(program_.inputs.size());
   const auto n = static_cast<int32_t>(program_.ops.size());
   std::vector<int32_t> last(matrices_, -1);
   const auto read = [&](int32_t operand, int32_t when) {
-    if (operand / 2 >= inputs) last[operand / 2 - inputs] = when;
+    if (operand / 2 >= inputs()) last[operand / 2 - inputs()] = when;
   };
   const auto is_matrix_op = [](const hf_matrix_op& op) {
     return op.code <= HF_MATRIX_ADD_TRACE && op.code != HF_MATRIX_TRACE;
@@ -403,8 +424,8 @@ absl::StatusOr<LinkProgram> Compiler::Compile(const std::vector<LoopTerm>& terms
   program_.linear = EmitSum(linear_tree_);
   // Continues the sum.
   for (const auto& [loop_class, sum] : linear_loops_) {
-    const auto inputs = static_cast<int32_t>(program_.inputs.size());
-    program_.ops.push_back({HF_MATRIX_ADD, program_.linear, 2 * (inputs + program_.loops[LoopOf(sum)]), 0, loop_class});
+    program_.ops.push_back(
+        {HF_MATRIX_ADD, program_.linear, 2 * (inputs() + program_.loops[LoopOf(sum)]), 0, loop_class});
   }
   AssignSlots();
   return std::move(program_);
@@ -437,9 +458,9 @@ hf_link_program LinkProgram::View() const {
           twins.data()};
 }
 
-absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms) {
-  ASSIGN_OR_RETURN(LinkProgram program, Compiler(true).Compile(terms));
-  ASSIGN_OR_RETURN(LinkProgram plain, Compiler(false).Compile(terms));
+absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms, const StaplesOf& staples_of) {
+  ASSIGN_OR_RETURN(LinkProgram program, Compiler(staples_of, true).Compile(terms));
+  ASSIGN_OR_RETURN(LinkProgram plain, Compiler(staples_of, false).Compile(terms));
   return program.products() < plain.products() ? std::move(program) : std::move(plain);
 }
 

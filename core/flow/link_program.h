@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,8 +27,11 @@ struct LinkProgram {
   hf_link_program View() const;
 };
 
+// The paths that stand for a fat link, forwards.
+using StaplesOf = std::function<std::vector<RelativePath>(const RelativeStep& link)>;
+
 // Columns of coefficients are the terms' classes. FAILED_PRECONDITION when there are more than 16 nonlinear loops, 64
 // monomials or 8 twins.
-absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms);
+absl::StatusOr<LinkProgram> CompileLinkProgram(const std::vector<LoopTerm>& terms, const StaplesOf& staples_of);
 
 }  // namespace haarflow

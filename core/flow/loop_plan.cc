@@ -48,7 +48,15 @@ absl::StatusOr<LinkProgram> ProgramOf(const LoopClasses& classes, const LoopFlow
                                  [&](int64_t link) { return active[link]; }));
     std::move(of_class.begin(), of_class.end(), std::back_inserter(terms));
   }
-  return CompileLinkProgram(terms);
+  const auto is_frozen = [&](const RelativeStep& step) {
+    const int64_t link = plan.lattice.Link(step.mu, SiteAt(plan.lattice, mask.sites.front(), step.at));
+    return !active[link] && link != plan.lattice.Link(mask.mu, mask.sites.front());
+  };
+  return CompileLinkProgram(terms, [&](const RelativeStep& link) {
+    std::vector<RelativePath> staples = StaplesAround(link, plan.lattice.dims());
+    std::erase_if(staples, [&](const RelativePath& path) { return !std::all_of(path.begin(), path.end(), is_frozen); });
+    return staples;
+  });
 }
 
 absl::Status CheckVolume(const Lattice& lattice) {
@@ -103,16 +111,40 @@ absl::StatusOr<std::vector<LinkMaskSites>> LinkMasks(const Lattice& lattice, v1:
     }
   };
   if (family == v1::LINK_MASK_FAMILY_STAGGERED_ROWS) {
-    if (dims != 2 || lattice.extent(0) % 4 != 0 || lattice.extent(1) % 4 != 0) {
+    for (int mu = 0; mu < dims; ++mu) {
+      if (lattice.extent(mu) % 4 == 0) continue;
       return absl::InvalidArgumentError(
-          absl::StrCat("staggered rows need two dimensions and extents that 4 divides, not ", lattice.ToString()));
+          absl::StrCat("staggered rows need extents that 4 divides, not ", lattice.ToString()));
     }
-    for (int mu = 0; mu < 2; ++mu) {
-      for (int row = 0; row < 2; ++row) {
+    for (int mu = 0; mu < dims; ++mu) {
+      for (int row = 0; row < 1 << (dims - 1); ++row) {
         for (int parity = 0; parity < 2; ++parity) {
           add(mu, [&](int64_t site) {
-            const int64_t along = CoordinateOf(lattice, site, mu), across = CoordinateOf(lattice, site, 1 - mu) % 4;
-            return across % 2 == row && along % 2 == (across == row ? parity : 1 - parity);
+            int64_t shift = 0;
+            for (int nu = 0, bit = 0; nu < dims; ++nu) {
+              if (nu == mu) continue;
+              const int64_t across = CoordinateOf(lattice, site, nu);
+              if (across % 2 != (row >> bit++ & 1)) return false;
+              shift += across / 2;
+            }
+            return (CoordinateOf(lattice, site, mu) + shift) % 2 == parity;
+          });
+        }
+      }
+    }
+    return masks;
+  }
+  if (getenv("HF32") != nullptr) {
+    for (int mu = 0; mu < dims; ++mu) {
+      for (int own = 0; own < 2; ++own) {
+        for (int row = 0; row < 4; ++row) {
+          add(mu, [&](int64_t site) {
+            int v = 0;
+            for (int nu = 0, bit = 0; nu < dims; ++nu) {
+              if (nu == mu) continue;
+              v |= (CoordinateOf(lattice, site, nu) % 2) << bit++;
+            }
+            return CoordinateOf(lattice, site, mu) % 2 == own && (v == row || v == 7 - row);
           });
         }
       }

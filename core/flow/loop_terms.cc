@@ -41,12 +41,18 @@ struct Walk {
   std::vector<int> steps;
   bool conjugate = false;
   std::vector<bool> may_be_active;  // [steps]
+  std::vector<bool> fat;            // [steps]
 };
 
 Walk Image(const v1::ClosedLoop& loop, const Symmetry& s, bool any_step) {
   Walk walk;
   walk.may_be_active.assign(loop.steps_size(), any_step);
   for (uint32_t step : loop.active_steps()) walk.may_be_active[step] = true;
+  walk.fat.assign(loop.steps_size(), false);
+  for (uint32_t step : loop.fat_steps()) {
+    walk.fat[step] = true;
+    walk.may_be_active[step] = false;
+  }
   for (int mu = 0; mu < loop.start_size(); ++mu) {
     walk.start[s.to[mu]] = static_cast<int16_t>(s.sign[mu] * loop.start(mu));
   }
@@ -62,10 +68,10 @@ RelativePath Links(const Walk& walk, const std::array<int16_t, 4>& origin) {
   RelativePath path;
   std::array<int16_t, 4> at = walk.start;
   for (int mu = 0; mu < 4; ++mu) at[mu] = static_cast<int16_t>(at[mu] - origin[mu]);
-  for (int step : walk.steps) {
-    const int mu = std::abs(step) - 1;
+  for (size_t i = 0; i < walk.steps.size(); ++i) {
+    const int step = walk.steps[i], mu = std::abs(step) - 1;
     if (step < 0) --at[mu];
-    path.push_back({at, static_cast<int8_t>(mu), step < 0});
+    path.push_back({at, static_cast<int8_t>(mu), step < 0, walk.fat[i]});
     if (step > 0) ++at[mu];
   }
   return path;
@@ -117,6 +123,23 @@ RelativePath AdjointPath(const RelativePath& path) {
   return adjoint;
 }
 
+std::vector<RelativePath> StaplesAround(const RelativeStep& link, int dims) {
+  std::vector<RelativePath> staples;
+  const auto mu = static_cast<size_t>(link.mu);
+  for (int8_t nu = 0; nu < dims; ++nu) {
+    if (nu == link.mu) continue;
+    auto ahead = link.at, above = link.at, below = link.at;
+    ++ahead[mu];
+    ++above[nu];
+    --below[nu];
+    auto below_ahead = below;
+    ++below_ahead[mu];
+    staples.push_back({{link.at, nu, false}, {above, link.mu, false}, {ahead, nu, true}});
+    staples.push_back({{below, nu, true}, {below, link.mu, false}, {below_ahead, nu, false}});
+  }
+  return staples;
+}
+
 int64_t SiteAt(const Lattice& lattice, int64_t site, const std::array<int16_t, 4>& displacement) {
   for (int mu = 0; mu < lattice.dims(); ++mu) site = lattice.Shift(site, mu, displacement[mu]);
   return site;
@@ -160,6 +183,14 @@ absl::Status CheckLoopClass(const v1::LoopClass& loop_class, int dims, const std
       return absl::InvalidArgumentError(
           absl::StrCat(at, ".active_steps: there is no step ", step, "; 0..", loop.steps_size() - 1));
     }
+    for (uint32_t step : loop.fat_steps()) {
+      if (step < static_cast<uint32_t>(loop.steps_size()) &&
+          std::find(loop.active_steps().begin(), loop.active_steps().end(), step) == loop.active_steps().end()) {
+        continue;
+      }
+      return absl::InvalidArgumentError(
+          absl::StrCat(at, ".fat_steps: ", step, " is no step, 0..", loop.steps_size() - 1, ", or an active one"));
+    }
     for (int start : loop.start()) {
       if (std::abs(start) > 16) return absl::InvalidArgumentError(absl::StrCat(at, ".start is beyond +-16"));
     }
@@ -186,6 +217,7 @@ struct ActiveLink {
   Passage Of(const RelativePath& loop) const {
     Passage passage;
     for (size_t i = 0; i < loop.size(); ++i) {
+      if (loop[i].fat) continue;
       const int64_t link = lattice.Link(loop[i].mu, SiteAt(lattice, site, loop[i].at));
       if (link == lattice.Link(mu, site)) {
         ++passage.passes;

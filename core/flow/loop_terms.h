@@ -19,6 +19,7 @@ struct RelativeStep {
   std::array<int16_t, 4> at = {};  // displacement by direction, x first
   int8_t mu = 0;
   bool backward = false;
+  bool fat = false;  // the sum over the staples around it
   friend auto operator<=>(const RelativeStep&, const RelativeStep&) = default;
 };
 using RelativePath = std::vector<RelativeStep>;
@@ -44,6 +45,9 @@ struct LoopTerm {
   std::optional<Frozen> frozen;
   bool joined = false;
 };
+
+// The staples around a link from one end to the other, forwards.
+std::vector<RelativePath> StaplesAround(const RelativeStep& link, int dims);
 
 // The site of `lattice` at a displacement.
 int64_t SiteAt(const Lattice& lattice, int64_t site, const std::array<int16_t, 4>& displacement);

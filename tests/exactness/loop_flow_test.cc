@@ -89,7 +89,8 @@ TEST_P(LoopFlowTest, IsGaugeCovariantAndKnowsConjugation) {
   const auto transform = [&](const std::vector<Matrix>& u) { return GaugeTransformed(lattice, gauge, u, n); };
   // A translation by the masks' period.
   const auto translate = [&](const std::vector<Matrix>& u) {
-    return Translated(lattice, u, 2 * (lattice.dims() > 2 ? 1 : 2));
+    const bool is_staggered = lattice.dims() == 2 || GetParam().classes.starts_with(testing::kStaggered);
+    return Translated(lattice, u, is_staggered ? 4 : 2);
   };
   SetFields(&flow, 1, transform(field));
   SetFields(&flow, 2, Conjugated(field));
@@ -148,10 +149,13 @@ TEST_P(LoopFlowTest, GradientWithRespectToCoefficients) {
 
 // Every link once a sweep; a mask looks the same from each of its links, and masks of one direction alike.
 TEST(LinkMasks, CoverTheLinksAndAreTranslatesOfEachOther) {
-  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{4, 4}, {8, 4}, {2, 4, 2}, {2, 2, 4, 2}}) {
+  const auto rows = v1::LINK_MASK_FAMILY_STAGGERED_ROWS, parity = v1::LINK_MASK_FAMILY_TRANSVERSE_PARITY;
+  const std::pair<std::vector<int64_t>, v1::LinkMaskFamily> cases[] = {{{4, 4}, rows},      {{8, 4}, rows},
+                                                                       {{4, 8, 4}, rows},   {{4, 4, 8, 4}, rows},
+                                                                       {{2, 4, 2}, parity}, {{2, 2, 4, 2}, parity}};
+  for (const auto& [shape, family] : cases) {
     const Lattice lattice = *Lattice::Create(shape);
-    const auto masks = *LinkMasks(
-        lattice, lattice.dims() == 2 ? v1::LINK_MASK_FAMILY_STAGGERED_ROWS : v1::LINK_MASK_FAMILY_TRANSVERSE_PARITY);
+    const auto masks = *LinkMasks(lattice, family);
     const auto seen_from = [&](const std::vector<int64_t>& sites, int64_t origin) {
       std::set<int64_t> seen;
       for (int64_t site : sites) {
@@ -173,6 +177,20 @@ TEST(LinkMasks, CoverTheLinksAndAreTranslatesOfEachOther) {
       }
     }
     EXPECT_EQ(passes, std::vector<int>(lattice.links(), 1));
+    if (family != rows) continue;
+    // No active link is two plaquettes apart from another one.
+    for (const LinkMaskSites& mask : masks) {
+      const std::set<int64_t> sites(mask.sites.begin(), mask.sites.end());
+      for (int nu = 0; nu < lattice.dims(); ++nu) {
+        for (int rho = 0; rho < lattice.dims(); ++rho) {
+          if (nu == mask.mu || rho == mask.mu) continue;
+          for (int64_t sign : {1, -1}) {
+            if (nu == rho && sign == -1) continue;
+            EXPECT_FALSE(sites.contains(lattice.Shift(lattice.Shift(mask.sites[0], nu, 1), rho, sign)));
+          }
+        }
+      }
+    }
   }
 }
 
@@ -302,6 +320,70 @@ TEST(LoopFlowWrittenOut, IndependentLoopsAreSumsOverTheLinksImages) {
   EXPECT_LT(Distance(field, Fields(flow, 2)), 1e-9);
 }
 
+// Staples that stand for links: those that pass an active link are left out.
+TEST(LoopFlowWrittenOut, FatLinksAreSumsOverStaples) {
+  Flow flow(testing::LoopSpec(3, "shape: [2, 2, 4]", 2.0, 1, R"(
+    classes { name: "plaquette" loops { steps: [1, 2, -1, -2] } }
+    classes { name: "sides" loops { steps: [1, 2, -1, -2] active_steps: [0] fat_steps: [1, 3] } }
+    classes { name: "all" loops { steps: [1, 2, -1, -2] active_steps: [0] fat_steps: [1, 2, 3] } }
+  )"),
+            0.05);
+  const Lattice& lattice = flow.plan_->lattice;
+  std::vector<Matrix> field = Fields(flow, 2);
+  flow.Map();
+  const auto generators = Generators(3);
+  const auto step = [&](int64_t site, int mu, bool backward) {
+    const int64_t link = lattice.Link(mu, backward ? lattice.Shift(site, mu, -1) : site);
+    return std::pair(link, backward ? Dagger(field[link], 3) : field[link]);
+  };
+  for (const LoopStepPlan& plan : flow.plan_->steps) {
+    const std::set<int64_t> active(plan.links.begin(), plan.links.end());
+    // From `site` along +-mu by a link's staples.
+    const auto fat = [&](int64_t site, int mu, bool backward) {
+      Matrix sum(9);
+      for (int nu = 0; nu < lattice.dims(); ++nu) {
+        for (bool down : {false, true}) {
+          if (nu == mu) continue;
+          const int64_t aside = lattice.Shift(site, nu, down ? -1 : 1),
+                        end = lattice.Shift(aside, mu, backward ? -1 : 1);
+          const auto a = step(site, nu, down), b = step(aside, mu, backward), c = step(end, nu, !down);
+          if (active.contains(a.first) || active.contains(b.first) || active.contains(c.first)) continue;
+          const Matrix path = Times(Times(a.second, b.second, 3), c.second, 3);
+          for (int e = 0; e < 9; ++e) sum[e] += path[e];
+        }
+      }
+      return sum;
+    };
+    for (int32_t link : plan.links) {
+      const int mu = static_cast<int>(link / lattice.volume());
+      const int64_t x = link % lattice.volume(), ahead = lattice.Shift(x, mu, 1);
+      Matrix sum(9);  // the potential is Re tr(U sum)
+      for (int nu = 0; nu < lattice.dims(); ++nu) {
+        for (bool down : {false, true}) {
+          if (nu == mu) continue;
+          const int64_t corner = lattice.Shift(ahead, nu, down ? -1 : 1), other = lattice.Shift(x, nu, down ? -1 : 1);
+          const Matrix right = step(ahead, nu, down).second, top = step(corner, mu, true).second;
+          const Matrix left = step(other, nu, !down).second;
+          const Matrix fat_right = fat(ahead, nu, down), fat_left = fat(other, nu, !down);
+          const Matrix words[3] = {Times(Times(right, top, 3), left, 3), Times(Times(fat_right, top, 3), fat_left, 3),
+                                   Times(Times(fat_right, fat(corner, mu, true), 3), fat_left, 3)};
+          for (int k = 0; k < 3; ++k) {
+            for (int e = 0; e < 9; ++e) sum[e] += flow.parameters_[k] / 3 * words[k][e];
+          }
+        }
+      }
+      Matrix force(9);
+      const Matrix w = Times(field[link], sum, 3);
+      for (const Matrix& t : generators) {
+        const Matrix tw = Times(t, w, 3);
+        for (int e = 0; e < 9; ++e) force[e] += (tw[0] + tw[4] + tw[8]).real() * t[e];
+      }
+      field[link] = Times(Exp(force, 3), field[link], 3);
+    }
+  }
+  EXPECT_LT(Distance(field, Fields(flow, 2)), 1e-12);
+}
+
 // Rules of specs.
 TEST(LoopFlowSpec, RefusesJoinedLoopsThatMeanNothing) {
   const auto refusal = [](int colours, const std::string& rules, const std::string& loops) {
@@ -331,6 +413,10 @@ INSTANTIATE_TEST_SUITE_P(Groups, LoopFlowTest,
                                            Case{"SU3_4d", 3, "shape: [2, 2, 2, 2]", testing::kLoopClasses4d, 0.08},
                                            Case{"SU2_independent", 2, "shape: [4, 4]", testing::kIndependentLoops, 0.3},
                                            Case{"SU3_independent", 3, "shape: [4, 4]", kAllIndependent3, 0.25},
+                                           Case{"SU2_fat", 2, "shape: [4, 4]", testing::kFatLoops, 0.3},
+                                           Case{"SU3_3d_fat", 3, "shape: [2, 2, 4]", testing::kFatLoops, 0.14},
+                                           Case{"SU2_3d_staggered", 2, "shape: [4, 4, 4]",
+                                                std::string(testing::kStaggered) + testing::kIndependentLoops, 0.05},
                                            Case{"SU3_3d_independent", 3, "shape: [2, 2, 2]", kAllIndependent3, 0.12}),
                          [](const auto& i) { return std::string(i.param.name); });
 

@@ -74,6 +74,26 @@ inline const char kJoinedLoops[] = R"(
   }
 )";
 
+// Staples in place of links: of active loops, of a frozen one, in products and joined loops.
+inline const char kFatLoops[] = R"(
+  classes { name: "plaquette" loops { steps: [1, 2, -1, -2] } }
+  classes { name: "fat sides" loops { steps: [1, 2, -1, -2] active_steps: [0] fat_steps: [1, 3] } }
+  classes { name: "fat corner" loops { steps: [1, 2, -1, -2] active_steps: [0] fat_steps: [1, 2] } }
+  classes { name: "fat end" loops { steps: [1, 1, 2, -1, -1, -2] active_steps: [5] fat_steps: [1, 4] } }
+  classes {
+    name: "fat neighbour"
+    loops { steps: [1, 2, -1, -2] active_steps: [3] }
+    loops { steps: [1, 2, -1, -2] start: [1, 0] fat_steps: [2] conjugate: true }
+  }
+  classes {
+    name: "plaquette_fat"
+    independent: true
+    loops { steps: [1, 2, -1, -2] }
+    loops { steps: [1, 2, -1, -2] active_steps: [0] fat_steps: [1, 2, 3] conjugate: true }
+  }
+)";
+inline const char kStaggered[] = " masks: LINK_MASK_FAMILY_STAGGERED_ROWS ";
+
 // One of each kind that a matrix program has: linear loops, loops times a trace, products of two and three traces,
 // conjugated factors.
 inline const char kManyLoopClasses4d[] = R"(
