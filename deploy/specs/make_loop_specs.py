@@ -9,13 +9,13 @@ RECTANGLE = "[1, 1, 2, -1, -1, -2]"
 TWISTED = "[2, -1, -2, 1, 2, 1, -2, -1]"  # a plaquette and the adjoint of its right neighbour, from their common corner
 
 
-def loop(steps, start=None, conjugate=False, active=None):
+def loop(steps, start=None, conjugate=False, active=None, fat=None):
     return ("loops { steps: " + steps + (f" start: {start}" if start else "") + (" conjugate: true" if conjugate else "")
-            + (f" active_steps: {active}" if active else "") + " }")
+            + (f" active_steps: {active}" if active else "") + (f" fat_steps: {fat}" if fat else "") + " }")
 
 
-def plaquette(start=None, conjugate=False, active=None):
-    return loop(PLAQUETTE, start, conjugate, active)
+def plaquette(start=None, conjugate=False, active=None, fat=None):
+    return loop(PLAQUETTE, start, conjugate, active, fat)
 
 
 def with_neighbour(name, first, roles, real):
@@ -79,20 +79,16 @@ CLASSES_2D += [
 
 CHAIR = "[2, 1, -2, 3, -1, -3]"  # plaquettes of two planes without their common edge
 TWISTED_CHAIR = "[1, 2, -1, -2, 1, 3, -1, -3]"
-BELOW = "[1, -2, -1, 2]"
-ACROSS = "[1, 3, -1, -3]"
 
 
-# Four dimensions, after the table of what each class brings at strong coupling: all that one more order needs but the squared staple.
+# Four dimensions: all that one more order of the strong-coupling expansion needs, and of the next one what a link sees: sums over the
+# staples, and over the images of longer loops, multiplied; two loops joined at the link; staples in place of a plaquette's other links.
+LONGER_4D = {"rectangle side": (RECTANGLE, "[0, 1, 3, 4]"), "rectangle end": (RECTANGLE, "[2, 5]"),
+             "chair end": (CHAIR, "[1, 4]"), "chair side": (CHAIR, "[0, 2, 3, 5]")}
 CLASSES_4D = [
     ("plaquette", [plaquette()], True),
     *both("square", lambda c: [plaquette(), plaquette(None, c)]),
-    *both("opposite", lambda c: [plaquette(active="[0]"), loop(BELOW, None, c)]),
-    *both("perpendicular", lambda c: [plaquette(active="[0]"), loop(ACROSS, None, c)]),
-    ("rectangle side", [loop(RECTANGLE, active="[0, 1, 3, 4]")], True),
-    ("rectangle end", [loop(RECTANGLE, active="[2, 5]")], True),
-    ("chair end", [loop(CHAIR, active="[1, 4]")], True),
-    ("chair side", [loop(CHAIR, active="[0, 2, 3, 5]")], True),
+    *[(name, [loop(steps, active=active)], True) for name, (steps, active) in LONGER_4D.items()],
     ("twisted side", [loop(TWISTED, active="[1, 3, 5, 7]")], False),
     ("twisted end", [loop(TWISTED, active="[2, 6]")], False),
     ("twisted chair side", [loop(TWISTED_CHAIR, active="[1, 3, 5, 7]")], False),
@@ -101,22 +97,16 @@ CLASSES_4D = [
     *both("neighbours end", lambda c: [plaquette(active="[3]"), plaquette("[1, 0, 0, 0]", c)]),
     *both("chair neighbours side", lambda c: [plaquette(active="[0, 2]"), loop("[2, 3, -2, -3]", "[1, 0, 0, 0]", c)]),
     *both("chair neighbours end", lambda c: [plaquette(active="[3]"), loop("[2, 3, -2, -3]", "[1, 0, 0, 0]", c)]),
-]
-
-
-# Sums over the staples, and over the images of longer loops, multiplied; two loops joined at the link. What the pairs of plaquettes above
-# did apart, and more.
-LONGER = {"rectangle side": (RECTANGLE, "[0, 1, 3, 4]"), "rectangle end": (RECTANGLE, "[2, 5]"),
-          "chair end": (CHAIR, "[1, 4]"), "chair side": (CHAIR, "[0, 2, 3, 5]")}
-CLASSES_4D_SUMS = [
-    *[c for c in CLASSES_4D if not c[0].startswith(("opposite", "perpendicular"))],
     *both("staples", lambda c: independent(plaquette(), plaquette(None, c))),
     ("joined staples", independent(plaquette(), plaquette(), joined=True), False),
     ("staple cube", independent(plaquette(), plaquette(), plaquette(None, True)), False),
-    *[c for name, (steps, active) in LONGER.items()
+    *[c for name, (steps, active) in LONGER_4D.items()
       for c in (*both("staples " + name, lambda c: independent(plaquette(), loop(steps, None, c, active))),
                 ("joined " + name, independent(plaquette(), loop(steps, active=active), joined=True), False))],
+    ("hexagon", [loop("[1, 2, 3, -1, -2, -3]")], True),
+    *[(name, [plaquette(active="[0]", fat=fat)], True) for name, fat in (("fat sides", "[1, 3]"), ("fat corner", "[1, 2]"), ("fat", "[1, 2, 3]"))],
 ]
+STAGGERED = " masks: LINK_MASK_FAMILY_STAGGERED_ROWS"
 
 
 def classes(colours, table):
@@ -184,14 +174,15 @@ def main():
             text = spec(name, colours, [16, 16], beta, 8, CLASSES_2D, curriculum(beta, 8, 2048))
             (HERE / f"{name}.txtpb").write_text(text)
     four = [4, 4, 4, 4]
-    specs = {
-        "su3-4x4x4x4-b1": spec("su3-4x4x4x4-b1", 3, four, 1, 2, CLASSES_4D_SUMS,
-                               gauss_newton(4, 512, four, damping=0.01) + gauss_newton(3, 1024, four)),
-        "su3-4x4x4x4-b2": spec("su3-4x4x4x4-b2", 3, four, 2, 4, CLASSES_4D_SUMS,
-                               gauss_newton(1, 256, four, 1, 2, 0.01) + gauss_newton(1, 256, four, 1.5, 2) + gauss_newton(4, 512, four, 0, 2)
-                               + gauss_newton(2, 1024, four, damping=0.01) + gauss_newton(3, 4096, four)),
-        "su3-8x8x8x8-b1": spec("su3-8x8x8x8-b1", 3, [8, 8, 8, 8], 1, 2, CLASSES_4D_SUMS, "", "su3-4x4x4x4-b1"),
+    phases = {
+        1: gauss_newton(2, 512, four, damping=0.01) + gauss_newton(2, 1024, four),
+        2: gauss_newton(2, 512, four, 0, 2, 0.01) + gauss_newton(1, 1024, four, damping=0.002)
+           + gauss_newton(1, 2048, four),
+        3: gauss_newton(2, 768, four, 0, 4, 0.01) + gauss_newton(2, 1024, four, damping=0.002),
     }
+    specs = {f"su3-4x4x4x4-b{beta}": spec(f"su3-4x4x4x4-b{beta}", 3, four, beta, 2 ** beta, CLASSES_4D, phases[beta],
+                                          f"su3-4x4x4x4-b{beta - 1}" if beta > 1 else "", STAGGERED) for beta in (1, 2, 3)}
+    specs["su3-8x8x8x8-b1"] = spec("su3-8x8x8x8-b1", 3, [8, 8, 8, 8], 1, 2, CLASSES_4D, "", "su3-4x4x4x4-b1", STAGGERED)
     for name, text in specs.items():
         (HERE / f"{name}.txtpb").write_text(text)
     for name, shape, beta in (("su3-l8-b2-leading", [8, 8], 2), ("su3-4x4x4x4-b1-leading", four, 1)):
