@@ -10,6 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status.h"
+#include "core/flow/link_tables.h"
+#include "core/flow/shared_words.h"
 #include "core/flow/sum_tree.h"
 
 namespace haarflow {
@@ -45,13 +47,10 @@ class Compiler {
   int32_t products_from() const { return inputs() + static_cast<int32_t>(fat_links_.size()); }
   Word Spell(const RelativePath& path) const;
   WordSum Spell(const std::vector<RelativePath>& paths) const;
-  // The word's number, and whether it is the adjoint of what is kept under it.
-  std::pair<size_t, bool> NumberOf(const Word& word);
   void CollectInputs(const std::vector<LoopTerm>& terms);
   void GroupTerms(const std::vector<LoopTerm>& terms);
   void BuildTrees();
   void NumberLeaves(const SumTree& tree);
-  void ShareProducts();
   int32_t Operand(const Word& word);
   // The operand that is a symbol, computed if it is not yet there.
   int32_t Emit(int32_t symbol);
@@ -60,8 +59,6 @@ class Compiler {
   int32_t ScalarOf(const LoopTerm::Frozen& frozen);
   int32_t EmitSum(const SumTree& tree);
   void AddNonlinear(const LoopTerm& term);
-  void AddPairs();
-  void AssignSlots();
 
   const StaplesOf& staples_of_;
   const bool take_out_factors_;
@@ -73,10 +70,8 @@ class Compiler {
   std::vector<std::pair<int32_t, WordSum>> linear_loops_;  // classes that are a nonlinear loop as a whole
   std::map<WordSum, Loop> loops_;
   SumTree linear_tree_;
-  std::map<Word, size_t> number_of_;
-  std::vector<Word> words_;
-  std::vector<std::pair<int32_t, int32_t>> product_;  // of shared symbols
-  std::vector<int32_t> matrix_of_product_;            // -1: not emitted yet
+  SharedWords words_;
+  std::vector<int32_t> matrix_of_product_;  // -1: not emitted yet
   int32_t matrices_ = 0;
   std::map<size_t, int32_t> scalar_of_;  // word -> scalar
 };
@@ -96,14 +91,6 @@ Compiler::WordSum Compiler::Spell(const std::vector<RelativePath>& paths) const 
   for (const RelativePath& path : paths) sum.push_back(Spell(path));
   std::sort(sum.begin(), sum.end());
   return sum;
-}
-
-std::pair<size_t, bool> Compiler::NumberOf(const Word& word) {
-  const Word adjoint = Adjoint(word);
-  const bool flip = adjoint < word;
-  const auto [it, is_new] = number_of_.emplace(flip ? adjoint : word, words_.size());
-  if (is_new) words_.push_back(it->first);
-  return {it->second, flip};
 }
 
 void Compiler::CollectInputs(const std::vector<LoopTerm>& terms) {
@@ -180,47 +167,15 @@ void Compiler::BuildTrees() {
   linear_tree_ = TakeOutFactors(linear_, take_out_factors_, known);
   NumberLeaves(linear_tree_);
   const auto number_frozen = [&](const LoopTerm::Frozen* frozen) {
-    if (frozen != nullptr) NumberOf(Spell(frozen->loop));
+    if (frozen != nullptr) words_.NumberOf(Spell(frozen->loop));
   };
   for (const Summand& s : linear_) number_frozen(s.frozen);
   for (const LoopTerm& t : nonlinear_) number_frozen(t.frozen.has_value() ? &*t.frozen : nullptr);
 }
 
 void Compiler::NumberLeaves(const SumTree& tree) {
-  for (const auto& [word, summands] : tree.leaves) NumberOf(word);
+  for (const auto& [word, summands] : tree.leaves) words_.NumberOf(word);
   for (const auto& branch : tree.branches) NumberLeaves(*branch.inner);
-}
-
-// The most frequent pair of neighbours becomes a symbol of its own, until every word is one symbol.
-void Compiler::ShareProducts() {
-  const auto canonical = [](int32_t a, int32_t b) {
-    return std::min(std::make_pair(a, b), std::make_pair(b ^ 1, a ^ 1));
-  };
-  while (true) {
-    std::map<std::pair<int32_t, int32_t>, int> count;
-    for (const Word& word : words_) {
-      for (size_t i = 0; i + 1 < word.size(); ++i) ++count[canonical(word[i], word[i + 1])];
-    }
-    if (count.empty()) break;
-    const auto best =
-        std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    const auto pair = best->first;
-    const int32_t symbol = 2 * (products_from() + static_cast<int32_t>(product_.size()));
-    product_.push_back(pair);
-    for (Word& word : words_) {
-      Word shorter;
-      for (size_t i = 0; i < word.size(); ++i) {
-        if (i + 1 < word.size() && canonical(word[i], word[i + 1]) == pair) {
-          shorter.push_back(std::make_pair(word[i], word[i + 1]) == pair ? symbol : symbol + 1);
-          ++i;
-        } else {
-          shorter.push_back(word[i]);
-        }
-      }
-      word = std::move(shorter);
-    }
-  }
-  matrix_of_product_.assign(product_.size(), -1);
 }
 
 int32_t Compiler::Emit(int32_t symbol) {
@@ -234,7 +189,7 @@ int32_t Compiler::Emit(int32_t symbol) {
   } else {
     matrix = &matrix_of_product_[which - products_from()];
     if (*matrix < 0) {
-      const auto [a, b] = product_[which - products_from()];
+      const auto [a, b] = words_.product(which - products_from());
       const int32_t left = Emit(a), right = Emit(b);
       *matrix = NewMatrix();
       program_.ops.push_back({HF_MATRIX_MULTIPLY, *matrix, left, right, -1});
@@ -244,12 +199,12 @@ int32_t Compiler::Emit(int32_t symbol) {
 }
 
 int32_t Compiler::Operand(const Word& word) {
-  const auto [number, adjoint] = NumberOf(word);
-  return Emit(words_[number].front()) ^ (adjoint ? 1 : 0);
+  const auto [number, adjoint] = words_.NumberOf(word);
+  return Emit(words_.symbol(number)) ^ (adjoint ? 1 : 0);
 }
 
 int32_t Compiler::ScalarOf(const LoopTerm::Frozen& frozen) {
-  const auto [number, adjoint] = NumberOf(Spell(frozen.loop));
+  const auto [number, adjoint] = words_.NumberOf(Spell(frozen.loop));
   auto known = scalar_of_.find(number);
   if (known == scalar_of_.end()) {
     const int32_t operand = Operand(adjoint ? Adjoint(Spell(frozen.loop)) : Spell(frozen.loop));
@@ -335,81 +290,12 @@ void Compiler::AddNonlinear(const LoopTerm& term) {
   program_.monomials.push_back(monomial);
 }
 
-// Second derivatives: for every pair of a monomial's loops, what is left of it.
-void Compiler::AddPairs() {
-  std::map<std::pair<int32_t, int32_t>, std::array<std::vector<hf_pair_term>, 2>> pairs;
-  for (size_t m = 0; m < program_.monomials.size(); ++m) {
-    const hf_loop_monomial& monomial = program_.monomials[m];
-    for (int32_t i = 0; i < monomial.loops; ++i) {
-      for (int32_t l = 0; l < monomial.loops; ++l) {
-        const int32_t j = monomial.loop[i] / 2, k = monomial.loop[l] / 2;
-        if (i == l || j > k) continue;
-        // Where the first loop is conjugated: Re of the conjugate.
-        const bool flip = monomial.loop[i] % 2 == 1, mixed = flip != (monomial.loop[l] % 2 == 1);
-        hf_pair_term term{static_cast<int32_t>(m), -1, flip ? 1 : 0};
-        for (int32_t o = 0; o < monomial.loops; ++o) {
-          if (o != i && o != l) term.rest = monomial.loop[o];
-        }
-        pairs[{j, k}][mixed ? 1 : 0].push_back(term);
-      }
-    }
-  }
-  for (const auto& [loops, terms] : pairs) {
-    hf_loop_pair& pair = program_.pairs.emplace_back();
-    const auto append = [&](const std::vector<hf_pair_term>& some) {
-      program_.pair_terms.insert(program_.pair_terms.end(), some.begin(), some.end());
-      return static_cast<int32_t>(program_.pair_terms.size());
-    };
-    pair = {loops.first, loops.second, static_cast<int32_t>(program_.pair_terms.size()), 0, 0};
-    pair.mixed = append(terms[0]);
-    pair.end = append(terms[1]);
-    program_.paired = std::max(program_.paired, loops.second + 1);
-  }
-}
-
-// Matrices share memory where one is last read before the other is written.
-void Compiler::AssignSlots() {
-  const auto n = static_cast<int32_t>(program_.ops.size());
-  std::vector<int32_t> last(matrices_, -1);
-  const auto read = [&](int32_t operand, int32_t when) {
-    if (operand / 2 >= inputs()) last[operand / 2 - inputs()] = when;
-  };
-  const auto is_matrix_op = [](const hf_matrix_op& op) {
-    return op.code <= HF_MATRIX_ADD_TRACE && op.code != HF_MATRIX_TRACE;
-  };
-  for (int32_t o = 0; o < n; ++o) {
-    const hf_matrix_op& op = program_.ops[o];
-    if (!is_matrix_op(op)) {
-      if (op.code == HF_MATRIX_TRACE) read(op.a, o);
-      continue;
-    }
-    last[op.out] = std::max(last[op.out], o);
-    if (op.code != HF_MATRIX_CLEAR) read(op.a, o);
-    if (op.code == HF_MATRIX_MULTIPLY) read(op.b, o);
-  }
-  last[program_.linear] = n;
-  for (int32_t loop : program_.loops) last[loop] = n;
-  program_.slot.assign(matrices_, -1);
-  std::set<int32_t> free;
-  int32_t slots = 0;
-  for (int32_t o = 0; o < n; ++o) {
-    const hf_matrix_op& op = program_.ops[o];
-    if (is_matrix_op(op) && program_.slot[op.out] < 0) {
-      if (free.empty()) free.insert(slots++);
-      program_.slot[op.out] = *free.begin();
-      free.erase(free.begin());
-    }
-    for (int32_t m = 0; m < matrices_; ++m) {
-      if (last[m] == o) free.insert(program_.slot[m]);
-    }
-  }
-}
-
 absl::StatusOr<LinkProgram> Compiler::Compile(const std::vector<LoopTerm>& terms) {
   CollectInputs(terms);
   GroupTerms(terms);
   BuildTrees();
-  ShareProducts();
+  words_.ShareProducts(products_from());
+  matrix_of_product_.assign(words_.products(), -1);
   // Loops of monomials come before those that only twins need.
   std::stable_partition(nonlinear_.begin(), nonlinear_.end(), [](const LoopTerm& t) { return !t.joined; });
   for (const LoopTerm& term : nonlinear_) AddNonlinear(term);
@@ -420,14 +306,14 @@ absl::StatusOr<LinkProgram> Compiler::Compile(const std::vector<LoopTerm>& terms
                                                       program_.twins.size(), " joined loops; at most ", kMaxLoops, ", ",
                                                       kMaxMonomials, " and ", kMaxTwins));
   }
-  AddPairs();
+  AddPairs(&program_);
   program_.linear = EmitSum(linear_tree_);
   // Continues the sum.
   for (const auto& [loop_class, sum] : linear_loops_) {
     program_.ops.push_back(
         {HF_MATRIX_ADD, program_.linear, 2 * (inputs() + program_.loops[LoopOf(sum)]), 0, loop_class});
   }
-  AssignSlots();
+  AssignSlots(matrices_, &program_);
   return std::move(program_);
 }
 
