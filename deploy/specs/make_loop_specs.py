@@ -178,7 +178,7 @@ def main():
         1: gauss_newton(2, 512, four, damping=0.01) + gauss_newton(2, 1024, four),
         2: gauss_newton(2, 512, four, 0, 2, 0.01) + gauss_newton(1, 1024, four, damping=0.002)
            + gauss_newton(1, 2048, four),
-        3: gauss_newton(2, 768, four, damping=0.01) + gauss_newton(1, 2048, four, damping=0.002),
+        3: gauss_newton(2, 768, four, damping=0.01) + gauss_newton(1, 1024, four, damping=0.002),
     }
     specs = {f"su3-4x4x4x4-b{beta}": spec(f"su3-4x4x4x4-b{beta}", 3, four, beta, min(2 * beta, 4), CLASSES_4D, phases[beta],
                                           f"su3-4x4x4x4-b{beta - 1}" if beta > 1 else "", STAGGERED) for beta in (1, 2, 3)}
