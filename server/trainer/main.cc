@@ -79,6 +79,7 @@ struct TrainArguments {
   int threads = 0;  // 0: DefaultThreads
   Crew* crew = nullptr;
   double max_seconds = 0;
+  double save_seconds = 30;
   bool keep_champion = false;
   Team team() const { return {threads, crew}; }
 };
@@ -124,6 +125,7 @@ absl::StatusOr<Trained> RunTraining(const std::string& text, const v1::ModelSpec
   options.threads = args.threads;
   options.crew = args.crew;
   options.max_seconds = args.max_seconds;
+  options.seconds_between_saves = args.save_seconds;
   options.state_file = state_file;
   ProgressLine line;
   options.on_progress = [&line](const TrainingProgress& p) {
@@ -288,6 +290,9 @@ int Main(int argc, char** argv) {
   train->add_option("--store", args.store, "Model store; created if absent")->required();
   AddThreads(train, &args.threads);
   train->add_option("--state", args.state_file, "Where the resumable state is kept (default: in the store)");
+  train->add_option("--save-seconds", args.save_seconds, "How often that state is written")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
   train->add_option("--max-seconds", args.max_seconds, "Stop training after so long and publish what has been reached");
   train->add_flag("--keep-champion", args.keep_champion, "Publish without making the new version the champion");
   std::string check_file;
