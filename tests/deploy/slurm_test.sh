@@ -145,7 +145,8 @@ if srun --mpi=list 2>&1 | grep -q pmix && [ -e "$build_dir/lib/libhaarflow_mpi.s
   training=$job
   saved() { [ -s together/.training-ranks.safetensors ]; }
   until_true 120 "a state" saved
-  rank_one() { for p in $(pgrep -x haarflow-traine); do tr '\0' '\n' <"/proc/$p/environ" | grep -qx SLURM_PROCID=1 && echo "$p"; done; true; }
+  # Of this job, and no other process of that name.
+  rank_one() { for p in $(pgrep -x haarflow-traine); do tr '\0' '\n' <"/proc/$p/environ" | grep -cxE "SLURM_PROCID=1|SLURM_CONF=$SLURM_CONF" | grep -qx 2 && echo "$p"; done; true; }
   run kill -KILL "$(rank_one | head -n 1)"
   until_true 60 "the attempt is lost" grep -q "the attempt was lost" "haarflow-train.$training.out"
   until_true 60 "the second attempt" grep -q "resuming after step" "haarflow-train.$training.out"
