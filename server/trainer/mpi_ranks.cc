@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> JoinRanks(int* argc, char*** argv) {
   }
   return absl::FailedPreconditionError(
       absl::StrCat("started as one of several processes, but without MPI each would train the same model: ", errors,
-                   ". Build with HAARFLOW_MPI=ON, or start one process"));
+                   ". Build with HAARFLOW_MPI=ON and install its component mpi, or start one process"));
 }
 
 int DefaultThreads(const Ranks& ranks) {
