@@ -19,7 +19,7 @@ timed() {
 
 build_packages=(build-essential cmake ninja-build ccache pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler
   protobuf-compiler-grpc libabsl-dev prometheus-cpp-dev libcurl4-openssl-dev libgtest-dev libgmock-dev libbenchmark-dev libhdf5-dev
-  libcli11-dev librandom123-dev libsqlite3-dev libssl-dev nlohmann-json3-dev python3 python3-venv)
+  libcli11-dev libopenmpi-dev librandom123-dev libsqlite3-dev libssl-dev nlohmann-json3-dev openmpi-bin python3 python3-venv)
 
 # What the long tier of tests/deploy starts for real.
 deploy_packages=(buildah charliecloud chromium debootstrap munge openssl shellcheck slurm-wlm systemd-container)

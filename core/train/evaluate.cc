@@ -2,51 +2,54 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <string>
-#include <thread>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "core/base/status.h"
 #include "core/exact/estimate.h"
 #include "core/exact/metropolis.h"
 #include "core/kernel/kernels.h"
+#include "core/train/draws.h"
+#include "core/train/ranked.h"
 #include "core/train/target_samples.h"
 
 namespace haarflow {
 namespace {
 
-constexpr uint64_t kBatch = 1024;
 constexpr size_t kBins = 64;
 
-// Runs f(thread, first, n) on pieces of `samples`, `threads` at a time.
-template <class F>
-absl::Status InParallel(uint64_t samples, int threads, const F& f) {
-  std::vector<absl::Status> status(threads);
-  const auto work = [&](int t) {
-    for (uint64_t first = t * kBatch; first < samples && status[t].ok(); first += threads * kBatch) {
-      status[t] = f(first, std::min(kBatch, samples - first));
-    }
-  };
-  std::vector<std::thread> running;
-  for (int t = 1; t < threads; ++t) running.emplace_back(work, t);
-  work(0);
-  for (auto& thread : running) thread.join();
-  for (const auto& s : status) RETURN_IF_ERROR(s);
-  return absl::OkStatus();
+// A model with what it was made from, so that other ranks can make it too.
+struct Candidate {
+  ModelParts parts;
+  std::shared_ptr<const Model> model;
+};
+absl::StatusOr<Candidate> MakeCandidate(const ModelParts& parts) {
+  ASSIGN_OR_RETURN(auto model, Model::Create(parts.spec, parts.weights, CpuKernels(), 0, parts.steps));
+  return Candidate{parts, std::move(model)};
 }
 
-// Calls visit(i, proposals, position) for proposals i = 0 .. samples - 1.
-template <class F>
-absl::Status DrawAll(const Model& model, const v1::Target& target, uint64_t samples, uint64_t seed, int threads,
-                     const F& visit) {
-  return InParallel(samples, threads, [&](uint64_t first, uint64_t n) -> absl::Status {
-    Proposals proposals;
-    std::vector<uint64_t> seeds(n, seed), index(n);
-    for (uint64_t i = 0; i < n; ++i) index[i] = first + i;
-    RETURN_IF_ERROR(model.Draw(target, seeds, index, &proposals));
-    for (uint64_t i = 0; i < n; ++i) visit(first + i, proposals, static_cast<int64_t>(i));
-    return absl::OkStatus();
-  });
+absl::StatusOr<DrawnWeights> DrawAll(const Candidate& candidate, const v1::Target& target, uint64_t samples,
+                                     uint64_t seed, bool signs, const Team& team) {
+  if (team.crew == nullptr) {
+    return DrawShare(*candidate.model, target, {0, static_cast<int64_t>(samples)}, seed, signs, team.threads);
+  }
+  ASSIGN_OR_RETURN(Reply reply, RankedDraw(candidate.parts, target, samples, seed, signs, team.crew));
+  return DrawnWeights{std::move(reply.columns[0]), std::move(reply.columns[1])};
+}
+absl::StatusOr<std::vector<double>> DrawWeights(const Candidate& candidate, const v1::Target& target, uint64_t samples,
+                                                uint64_t seed, const Team& team) {
+  ASSIGN_OR_RETURN(DrawnWeights drawn, DrawAll(candidate, target, samples, seed, false, team));
+  return std::move(drawn.log_weight);
+}
+
+// log w of fields of the model's target.
+absl::StatusOr<std::vector<double>> WeighTarget(const Candidate& candidate, int64_t wanted, uint64_t seed,
+                                                const Team& team) {
+  if (team.crew != nullptr) return RankedJudge(candidate.parts, wanted, seed, team.crew);
+  ASSIGN_OR_RETURN(const TargetSamples fields, DrawTargetSamples(candidate.model->target(), wanted, seed, team));
+  return WeighFields(*candidate.model, fields.field, team.threads);
 }
 
 // Jackknife error of statistic(values without one of kBins interleaved bins).
@@ -78,31 +81,22 @@ std::string OddReason(const std::vector<double>& log_weight, const std::vector<d
 }
 
 // What fields of the target say; returns a reason not to rely on the model, or an empty string.
-absl::StatusOr<std::string> JudgeFromTarget(const Model& model, uint64_t samples, uint64_t seed, int threads,
-                                            v1::ModelCard* card) {
+absl::StatusOr<std::string> JudgeFromTarget(const Candidate& candidate, uint64_t samples, uint64_t seed,
+                                            const Team& team, v1::ModelCard* card) {
   // Inverses of SU(N) flows cost several draws.
-  const uint64_t most = model.spec().target().has_phi4() ? 8192 : 1024;
+  const uint64_t most = candidate.parts.spec.target().has_phi4() ? 8192 : 1024;
   const int64_t wanted = static_cast<int64_t>(std::min<uint64_t>(samples, most));
-  ASSIGN_OR_RETURN(const TargetSamples fields, DrawTargetSamples(model.target(), wanted, seed + 1, threads));
-  const uint64_t n = static_cast<uint64_t>(fields.n);
-  const int64_t size = model.field_size();
-  std::vector<double> minus_log_weight(n);
-  RETURN_IF_ERROR(InParallel(n, threads, [&](uint64_t first, uint64_t count) -> absl::Status {
-    Proposals p;
-    p.Resize(static_cast<int64_t>(count), size);
-    std::copy_n(fields.field.begin() + static_cast<int64_t>(first) * size, static_cast<int64_t>(count) * size,
-                p.field.begin());
-    RETURN_IF_ERROR(model.Density(model.target(), &p));
-    for (uint64_t i = 0; i < count; ++i) minus_log_weight[first + i] = -p.LogWeight(static_cast<int64_t>(i));
-    return absl::OkStatus();
-  }));
+  ASSIGN_OR_RETURN(const std::vector<double> log_weight, WeighTarget(candidate, wanted, seed + 1, team));
+  const uint64_t n = log_weight.size();
   // E_p[w] and E_p[1/w] = 1/Z.
+  std::vector<double> minus_log_weight;
   WeightStatistics inverse, direct;
   double mean = 0;
-  for (double v : minus_log_weight) {
-    inverse.Add(v);
-    direct.Add(-v);
-    mean += -v / static_cast<double>(n);
+  for (double w : log_weight) {
+    minus_log_weight.push_back(-w);
+    inverse.Add(-w);
+    direct.Add(w);
+    mean += w / static_cast<double>(n);
   }
   card->set_forward_samples(n);
   card->set_forward_log_z(-inverse.LogZ());
@@ -153,12 +147,12 @@ struct IntegrationError {
 constexpr uint64_t kIntegrationSamples = 2048;
 constexpr uint64_t kFirstLookSamples = 256;  // enough to see that steps are far too few
 
-absl::StatusOr<IntegrationError> CompareSteps(const Model& coarse, const Model& fine, const v1::Target& target,
-                                              uint64_t samples, uint64_t seed, int threads,
+absl::StatusOr<IntegrationError> CompareSteps(const Candidate& coarse, const Candidate& fine, const v1::Target& target,
+                                              uint64_t samples, uint64_t seed, const Team& team,
                                               WeightStatistics* of_coarse = nullptr,
                                               WeightStatistics* of_fine = nullptr) {
-  ASSIGN_OR_RETURN(const auto a, DrawLogWeights(coarse, target, samples, seed, threads));
-  ASSIGN_OR_RETURN(const auto b, DrawLogWeights(fine, target, samples, seed, threads));
+  ASSIGN_OR_RETURN(const auto a, DrawWeights(coarse, target, samples, seed, team));
+  ASSIGN_OR_RETURN(const auto b, DrawWeights(fine, target, samples, seed, team));
   IntegrationError error;
   double square = 0;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -174,17 +168,18 @@ absl::StatusOr<IntegrationError> CompareSteps(const Model& coarse, const Model& 
 
 // The error of the density at the steps that are served, by doubling them; of conditional models at every point that
 // the card lists, in the card's own lines the largest.
-absl::Status EvaluateIntegration(const v1::ModelSpec& spec, const TensorMap& weights, const Model& model,
-                                 uint64_t samples, uint64_t seed, int threads, v1::ModelCard* card) {
-  ASSIGN_OR_RETURN(const auto fine, Model::Create(spec, weights, CpuKernels(), 0, 2 * model.steps()));
+absl::Status EvaluateIntegration(const Candidate& candidate, uint64_t samples, uint64_t seed, const Team& team,
+                                 v1::ModelCard* card) {
+  const auto& [spec, weights, _] = candidate.parts;
+  ASSIGN_OR_RETURN(const Candidate fine, MakeCandidate({spec, weights, 2 * candidate.model->steps()}));
   WeightStatistics at_steps, at_double;
   ASSIGN_OR_RETURN(IntegrationError worst,
-                   CompareSteps(model, *fine, spec.target(), samples, seed, threads, &at_steps, &at_double));
+                   CompareSteps(candidate, fine, spec.target(), samples, seed, team, &at_steps, &at_double));
   card->set_log_z_at_steps(at_steps.LogZ());
   card->set_log_z_at_double_steps(at_double.LogZ());
   for (v1::ConditionalQuality& quality : *card->mutable_conditional()) {
     ASSIGN_OR_RETURN(const IntegrationError error,
-                     CompareSteps(model, *fine, quality.target(), samples, seed, threads));
+                     CompareSteps(candidate, fine, quality.target(), samples, seed, team));
     quality.set_log_q_error_mean(error.mean);
     quality.set_log_q_error_sigma(error.sigma);
     if (std::abs(error.mean) > std::abs(worst.mean)) worst.mean = error.mean;
@@ -195,11 +190,12 @@ absl::Status EvaluateIntegration(const v1::ModelSpec& spec, const TensorMap& wei
   return absl::OkStatus();
 }
 
-absl::Status EvaluateConditional(const Model& model, uint64_t samples, uint64_t seed, int threads,
+absl::Status EvaluateConditional(const Candidate& candidate, uint64_t samples, uint64_t seed, const Team& team,
                                  v1::ModelCard* card) {
-  const int points = model.spec().conditioning_size() == 1 ? 9 : 4;
-  for (const v1::Target& target : ConditionalTargets(model.spec(), points)) {
-    ASSIGN_OR_RETURN(const std::vector<double> log_weight, DrawLogWeights(model, target, samples, seed, threads));
+  const v1::ModelSpec& spec = candidate.parts.spec;
+  const int points = spec.conditioning_size() == 1 ? 9 : 4;
+  for (const v1::Target& target : ConditionalTargets(spec, points)) {
+    ASSIGN_OR_RETURN(const std::vector<double> log_weight, DrawWeights(candidate, target, samples, seed, team));
     PartitionEstimator partition;
     for (double w : log_weight) partition.Add(w);
     v1::ConditionalQuality& quality = *card->add_conditional();
@@ -216,10 +212,15 @@ absl::Status EvaluateConditional(const Model& model, uint64_t samples, uint64_t 
 
 absl::StatusOr<std::vector<double>> DrawLogWeights(const Model& model, const v1::Target& target, uint64_t samples,
                                                    uint64_t seed, int threads) {
-  std::vector<double> log_weight(samples);
-  RETURN_IF_ERROR(DrawAll(model, target, samples, seed, threads,
-                          [&](uint64_t i, const Proposals& p, int64_t at) { log_weight[i] = p.LogWeight(at); }));
-  return log_weight;
+  ASSIGN_OR_RETURN(DrawnWeights drawn,
+                   DrawShare(model, target, {0, static_cast<int64_t>(samples)}, seed, false, threads));
+  return std::move(drawn.log_weight);
+}
+
+absl::StatusOr<std::vector<double>> DrawLogWeights(const v1::ModelSpec& spec, const TensorMap& weights,
+                                                   uint64_t samples, uint64_t seed, const Team& team) {
+  ASSIGN_OR_RETURN(const Candidate candidate, MakeCandidate({spec, weights}));
+  return DrawWeights(candidate, spec.target(), samples, seed, team);
 }
 
 MeasuredEss QualityOf(const std::vector<double>& log_weight) {
@@ -229,20 +230,13 @@ MeasuredEss QualityOf(const std::vector<double>& log_weight) {
 }
 
 absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t samples,
-                                            uint64_t seed, int threads) {
-  ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));
+                                            uint64_t seed, const Team& team) {
+  ASSIGN_OR_RETURN(const Candidate candidate, MakeCandidate({spec, weights}));
+  const Model& model = *candidate.model;
   const bool scalar = spec.target().has_phi4();
   const bool loops = spec.target().has_sun_wilson() && spec.layers_size() > 0;
-  std::vector<double> log_weight(samples), odd(scalar ? samples : 0);
-  const int64_t volume = model->lattice().volume();
-  RETURN_IF_ERROR(
-      DrawAll(*model, spec.target(), samples, seed, threads, [&](uint64_t i, const Proposals& p, int64_t at) {
-        log_weight[i] = p.LogWeight(at);
-        if (!scalar) return;
-        double m = 0;
-        for (int64_t x = 0; x < volume; ++x) m += p.Field(at)[x];
-        odd[i] = m > 0 ? 1 : -1;
-      }));
+  ASSIGN_OR_RETURN(const DrawnWeights drawn, DrawAll(candidate, spec.target(), samples, seed, scalar, team));
+  const std::vector<double>& log_weight = drawn.log_weight;
   MetropolisChain chain(seed, 0, 0);
   PartitionEstimator partition;
   for (double w : log_weight) {
@@ -256,41 +250,40 @@ absl::StatusOr<v1::ModelCard> EvaluateModel(const v1::ModelSpec& spec, const Ten
   card.set_log_z_error(partition.LogZError());
   card.set_mean_log_weight(partition.MeanLogWeight());
   card.set_mean_log_weight_error(partition.MeanLogWeightError());
-  card.set_parameters(model->parameters());
+  card.set_parameters(model.parameters());
   card.set_code_version(HAARFLOW_VERSION);
-  card.set_device(model->numerics_class());
-  card.set_steps(static_cast<uint32_t>(model->steps()));
+  card.set_device(model.numerics_class());
+  card.set_steps(static_cast<uint32_t>(model.steps()));
   if (!scalar && !loops) return card;
-  std::string reason = scalar ? OddReason(log_weight, odd) : std::string();
-  ASSIGN_OR_RETURN(const std::string judged, JudgeFromTarget(*model, samples, seed, threads, &card));
+  std::string reason = scalar ? OddReason(log_weight, drawn.sign) : std::string();
+  ASSIGN_OR_RETURN(const std::string judged, JudgeFromTarget(candidate, samples, seed, team, &card));
   if (reason.empty()) reason = judged;
   card.set_unreliable_reason(reason);
-  if (spec.conditioning_size() > 0) RETURN_IF_ERROR(EvaluateConditional(*model, samples, seed, threads, &card));
-  if (model->steps() > 0) {
-    RETURN_IF_ERROR(
-        EvaluateIntegration(spec, weights, *model, std::min(samples, kIntegrationSamples), seed + 2, threads, &card));
+  if (spec.conditioning_size() > 0) RETURN_IF_ERROR(EvaluateConditional(candidate, samples, seed, team, &card));
+  if (model.steps() > 0) {
+    RETURN_IF_ERROR(EvaluateIntegration(candidate, std::min(samples, kIntegrationSamples), seed + 2, team, &card));
   }
   return card;
 }
 
 absl::StatusOr<int32_t> CertifiedSteps(const v1::ModelSpec& spec, const TensorMap& weights, uint64_t seed,
-                                       int threads) {
+                                       const Team& team) {
   std::vector<v1::Target> targets = {spec.target()};
   if (spec.conditioning_size() > 0) {
     for (v1::Target& target : ConditionalTargets(spec, 3)) targets.push_back(std::move(target));
   }
   // Fourth order: a quarter more steps, less than half of the error.
   for (const int32_t steps : {4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256}) {
-    ASSIGN_OR_RETURN(const auto coarse, Model::Create(spec, weights, CpuKernels(), 0, steps));
-    ASSIGN_OR_RETURN(const auto fine, Model::Create(spec, weights, CpuKernels(), 0, 2 * steps));
+    ASSIGN_OR_RETURN(const Candidate coarse, MakeCandidate({spec, weights, steps}));
+    ASSIGN_OR_RETURN(const Candidate fine, MakeCandidate({spec, weights, 2 * steps}));
     bool good = true;
     for (size_t t = 0; t < targets.size() && good; ++t) {
       ASSIGN_OR_RETURN(const IntegrationError first,
-                       CompareSteps(*coarse, *fine, targets[t], kFirstLookSamples, seed, threads));
+                       CompareSteps(coarse, fine, targets[t], kFirstLookSamples, seed, team));
       good = first.certified(2);
       if (!good) break;
       ASSIGN_OR_RETURN(const IntegrationError error,
-                       CompareSteps(*coarse, *fine, targets[t], kIntegrationSamples, seed, threads));
+                       CompareSteps(coarse, fine, targets[t], kIntegrationSamples, seed, team));
       good = error.certified();
     }
     if (good) return steps;

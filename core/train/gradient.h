@@ -11,6 +11,7 @@
 #include "core/flow/scalar_plan.h"
 #include "core/flow/spectral_plan.h"
 #include "core/flow/u1_plan.h"
+#include "core/train/crew.h"
 #include "haarflow/v1/model.pb.h"
 
 namespace haarflow {
@@ -45,11 +46,24 @@ class GradientSource {
                                 std::vector<double>* gradient, BatchResult* result) = 0;
 };
 
-// Run on `threads` threads. Deterministic for a given number of threads: partial sums are added in a fixed order.
-absl::StatusOr<std::unique_ptr<GradientSource>> MakeU1Gradient(const U1FlowPlan& plan, int threads);
-absl::StatusOr<std::unique_ptr<GradientSource>> MakeSpectralGradient(const SpectralFlowPlan& plan, int threads);
+// A gradient whose batch may be shared out: pieces of the batch are the leaves of one TreeSum, whoever computes them.
+class SharedGradient : public GradientSource {
+ public:
+  // Pieces of a batch of n, 16 fields each or, of large batches, some more: how many share the work at most.
+  static int64_t Leaves(int64_t n);
+  // The fields of a range of leaves.
+  static Share Fields(int64_t n, Share leaves);
+  // As Evaluate for the fields of `leaves` alone: `result` holds theirs, `sum` has Leaves(batch.n) leaves and gets
+  // these, each the gradient and, as its last number, the penalty.
+  virtual absl::Status EvaluateShare(absl::Span<const double> parameters, const TrainingBatch& batch, Share leaves,
+                                     TreeSum* sum, BatchResult* result) = 0;
+};
+
+// Run on `threads` threads, whose number changes no bit.
+absl::StatusOr<std::unique_ptr<SharedGradient>> MakeU1Gradient(const U1FlowPlan& plan, int threads);
+absl::StatusOr<std::unique_ptr<SharedGradient>> MakeSpectralGradient(const SpectralFlowPlan& plan, int threads);
 // A conditional flow is evaluated at parameters that are uniform in their intervals, the same for the 16 fields of a
 // tile, by addressed noise.
-absl::StatusOr<std::unique_ptr<GradientSource>> MakeScalarGradient(const ScalarFlowPlan& plan, int threads);
+absl::StatusOr<std::unique_ptr<SharedGradient>> MakeScalarGradient(const ScalarFlowPlan& plan, int threads);
 
 }  // namespace haarflow

@@ -1,6 +1,9 @@
 // The training steps of loop flows.
+#include <utility>
+
 #include "core/action/target.h"
 #include "core/base/status.h"
+#include "core/train/ranked.h"
 #include "core/train/trainer.h"
 #include "core/train/trivialising_regression.h"
 
@@ -18,7 +21,12 @@ absl::Status Trainer::GaussNewton(const v1::TrainingPhase& phase, uint64_t step_
   const int sweeps = settings.sweeps() == 0 ? plan.sweeps : static_cast<int>(settings.sweeps());
   if (log_weights_of_ != &phase) {
     ASSIGN_OR_RETURN(LoopFlowPlan of_phase, PlanLoopFlow(spec_, target, sweeps));
-    log_weights_ = MakeLoopLogWeights(std::move(of_phase), options_.threads, IntegrationSteps(phase));
+    if (options_.crew != nullptr) {
+      log_weights_ =
+          MakeRankedLogWeights(spec_, target, sweeps, IntegrationSteps(phase), of_phase.layout.size(), options_.crew);
+    } else {
+      log_weights_ = MakeLoopLogWeights(std::move(of_phase), options_.threads, IntegrationSteps(phase));
+    }
     log_weights_of_ = &phase;
   }
   if (step_in_phase == 0 && settings.damping() > 0) damping_ = settings.damping();
@@ -39,9 +47,18 @@ absl::Status Trainer::GaussNewton(const v1::TrainingPhase& phase, uint64_t step_
 absl::Status Trainer::TrivialisingRegression(const v1::TrainingPhase& phase) {
   const v1::Target target = LoopPhaseTarget(spec_, phase);
   ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec_, target));
+  const int32_t steps = IntegrationSteps(phase);
+  const uint64_t seed = spec_.training().seed();
+  TrivialisingTerms terms;
+  if (options_.crew != nullptr) {
+    ASSIGN_OR_RETURN(terms, RankedTerms(spec_, target, steps, parameters_, seed, next_index_, phase.batch(),
+                                        ActionNumbers(target), options_.crew));
+  } else {
+    terms = DrawTrivialisingTerms(plan, steps, parameters_, seed, next_index_, phase.batch(), ActionNumbers(target),
+                                  options_.threads);
+  }
   ASSIGN_OR_RETURN(const RegressionResult result,
-                   TrivialisingRegressionStep(plan, IntegrationSteps(phase), spec_.training().seed(), next_index_,
-                                              phase.batch(), ActionNumbers(target), options_.threads, &parameters_));
+                   SolveTrivialisingRegression(plan, steps, std::move(terms), &parameters_));
   next_index_ += phase.batch();
   average_ = parameters_;
   progress_.loss = -result.mean;

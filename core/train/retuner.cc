@@ -14,8 +14,6 @@
 #include "core/base/noise.h"
 #include "core/base/status.h"
 #include "core/flow/spectral_plan.h"
-#include "core/kernel/kernels.h"
-#include "core/model/model.h"
 #include "core/model/spec.h"
 #include "core/train/evaluate.h"
 
@@ -193,12 +191,10 @@ absl::StatusOr<TensorMap> Retuner::Taken(double path) const {
 
 absl::StatusOr<MeasuredEss> Retuner::Measure(double path, const TensorMap& weights) {
   const v1::ModelSpec spec = StageSpec(path);
-  ASSIGN_OR_RETURN(const auto model, Model::Create(spec, weights, CpuKernels(), 0));
   const uint64_t samples = MeasuringSamples(spec.target());
   const uint64_t seed = DerivedSeed(Word(fingerprint_), 2 * measurements_++ + 1);
   const double before = clock_->seconds();
-  ASSIGN_OR_RETURN(const std::vector<double> log_weight,
-                   DrawLogWeights(*model, spec.target(), samples, seed, options_.threads));
+  ASSIGN_OR_RETURN(const std::vector<double> log_weight, DrawLogWeights(spec, weights, samples, seed, team()));
   // Evaluation draws its samples, those of the certificate and of the other side: some four times as many.
   const double each = (clock_->seconds() - before) / static_cast<double>(samples);
   const uint64_t planned = task_.spec.training().evaluation_samples();
@@ -227,6 +223,7 @@ absl::Status Retuner::Train() {
   *spec.mutable_training()->add_phases() = phase;
   TrainerOptions options;
   options.threads = options_.threads;
+  options.crew = options_.crew;
   options.state_file = TrainerFile();
   options.seconds_between_saves = options_.seconds_between_states;
   options.max_seconds = std::max(0.01, TrainingSecondsLeft());
@@ -270,10 +267,10 @@ absl::StatusOr<std::optional<RetuneResult>> Retuner::Evaluate() {
   v1::ModelSpec spec = ResultSpec();
   TensorMap weights = best_;
   if (const auto steps = weights.find("steps"); steps != weights.end()) {
-    ASSIGN_OR_RETURN(const int32_t certified, CertifiedSteps(spec, weights, seed + 3, options_.threads));
+    ASSIGN_OR_RETURN(const int32_t certified, CertifiedSteps(spec, weights, seed + 3, team()));
     steps->second = Tensor::FromDoubles(Tensor::Type::kFloat64, {1}, {static_cast<double>(certified)});
   }
-  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, weights, evaluation_samples_, seed, options_.threads));
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, weights, evaluation_samples_, seed, team()));
   measured_ = {card.quality().ess(), card.quality().ess_error()};
   state_ = Observed(task_.policy, state_, measured_);
   if (state_.stage == RetuneStage::kTrain) return std::optional<RetuneResult>();

@@ -3,8 +3,8 @@
 //
 // Scalar flows and U(1) stacks are trained by cycles of Adam with the settings of the start's own plan, loop flows by
 // Gauss-Newton steps on the small lattice of that plan. Everything random follows from the seed of the job's spec, so
-// that a re-tuning that was killed and resumed from its last state continues as an unbroken one (same number of
-// threads), up to the moment at which the budget ends.
+// that a re-tuning that was killed and resumed from its last state continues as an unbroken one, with any number of
+// threads and ranks, up to the moment at which the budget ends.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/model/safetensors.h"
+#include "core/train/crew.h"
 #include "core/train/retune_policy.h"
 #include "core/train/trainable_flow.h"
 #include "core/train/trainer.h"
@@ -47,7 +48,8 @@ struct RetuneProgress {
 
 struct RetunerOptions {
   int threads = 1;
-  std::string scratch;  // a directory for files of the run
+  Crew* crew = nullptr;  // the other ranks, where there are some; must outlive the retuner
+  std::string scratch;   // a directory for files of the run
   double seconds_between_states = 15;
   // Called about ten times a second while training, and between actions; false stops at once (CANCELLED).
   std::function<bool(const RetuneProgress&)> on_progress;
@@ -101,6 +103,7 @@ class Retuner {
   std::string State(bool with_trainer) const;
   absl::Status Restore(const std::string& state);
   std::string TrainerFile() const;
+  Team team() const { return {options_.threads, options_.crew}; }
   double SecondsSpent() const;
   double TrainingSecondsLeft() const;
 

@@ -38,7 +38,10 @@ class ScalarGradient final : public TiledGradient {
 
     // Returns what is wrong with the tables, or an empty string. Throws std::bad_alloc.
     std::string PrepareFor(int32_t steps) {
-      if (machine_ != nullptr && machine_->steps == steps) return "";
+      if (machine_ != nullptr && machine_->steps == steps) {
+        machine_->is_set = false;
+        return "";
+      }
       machine_.reset();
       auto machine = std::make_unique<Machine>(owner_.plan_, steps);
       const std::string wrong = machine->Build(owner_, gradient.data());
@@ -46,7 +49,7 @@ class ScalarGradient final : public TiledGradient {
       return wrong;
     }
 
-    void Run(const TrainingBatch& batch, int first, int step, BatchResult* result) override {
+    void Run(const TrainingBatch& batch, Share fields, const Output& out) override {
       const kernel::ScalarKernels& kernels = *kernel::ScalarKernelsFor(kernel::BestInstructionSet());
       Machine& m = *machine_;
       m.tile.loss = batch.samples != nullptr ? TrainLoss::kForward
@@ -55,8 +58,9 @@ class ScalarGradient final : public TiledGradient {
       m.tile.scale = 1.0 / static_cast<double>(batch.n);
       for (auto& layer : m.continuous) layer.penalty = batch.kinetic_penalty;
       const bool conditional = !owner_.plan_.conditioning.empty();
-      if (!conditional) m.Set(owner_, owner_.plan_.target, batch.action.data());
-      for (int64_t at = first * kTile; at < batch.n; at += step * kTile) {
+      // Once for all leaves of this worker.
+      if (!conditional && !m.is_set) m.Set(owner_, owner_.plan_.target, batch.action.data());
+      for (int64_t at = fields.begin; at < fields.end; at += kTile) {
         if (conditional) {
           const v1::Target target = owner_.RandomTarget(batch.seed, batch.first_index + at);
           m.Set(owner_, target, ActionNumbers(target).data());
@@ -67,9 +71,9 @@ class ScalarGradient final : public TiledGradient {
           index[i] = batch.first_index + at + i;
         }
         if (batch.samples != nullptr) m.LoadSamples(batch.samples + at * m.rows);
-        kernels.train_tile(m.tile, seed, index, m.work->view(), result->log_q.data() + at, result->action.data() + at);
+        kernels.train_tile(m.tile, seed, index, m.work->view(), out.log_q(at), out.action(at));
         penalty += m.tile.penalty_value;
-        if (batch.keep_fields) m.KeepFields(result->field.data() + at * m.rows);
+        if (batch.keep_fields) m.KeepFields(out.result->field.data() + (at - out.first) * m.rows);
         if (conditional) m.AddGradient(gradient);
       }
       if (!conditional) m.AddGradient(gradient);
@@ -157,6 +161,7 @@ class ScalarGradient final : public TiledGradient {
         tables.Set(owner.parameters_, modes, action);
         store.Update(tables.view());
         std::copy_n(action, 3, tile.couplings);
+        is_set = true;
       }
 
       // [configuration][row] -> [row][slot].
@@ -184,6 +189,7 @@ class ScalarGradient final : public TiledGradient {
       }
 
       const int32_t steps;
+      bool is_set = false;  // tables hold the parameters of this call
       ScalarFlowTables tables;
       kernel::ScalarFlowStore store;
       Scratch scratch;
@@ -242,7 +248,7 @@ class ScalarGradient final : public TiledGradient {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GradientSource>> MakeScalarGradient(const ScalarFlowPlan& plan, int threads) {
+absl::StatusOr<std::unique_ptr<SharedGradient>> MakeScalarGradient(const ScalarFlowPlan& plan, int threads) {
   if (threads < 1 || threads > 1024)
     return absl::InvalidArgumentError(absl::StrCat(threads, " threads; 1..1024 are possible"));
   return std::make_unique<ScalarGradient>(plan, threads);

@@ -62,14 +62,14 @@ class SpectralGradient final : public TiledGradient {
       tile_.grad_parameters = scratch_.Rows(max_parameters);
     }
 
-    void Run(const TrainingBatch& batch, int first, int step, BatchResult* result) override {
+    void Run(const TrainingBatch& batch, Share fields, const Output& out) override {
       const char* isa = kernel::BestInstructionSet();
       const kernel::SpectralKernels& kernels = *kernel::SpectralKernelsFor(isa);
       const kernel::LoopKernels& links = *kernel::LoopKernelsFor(isa);
       tile_.couplings = batch.action.data();
       tile_.path_gradient = batch.path_gradient;
       tile_.scale = 1.0 / static_cast<double>(batch.n);
-      for (int64_t at = first * kTile; at < batch.n; at += step * kTile) {
+      for (int64_t at = fields.begin; at < fields.end; at += kTile) {
         for (int half = 0; half < kSpectralHalves; ++half) {
           std::array<uint64_t, kMatrixLanes> seed, index;
           seed.fill(batch.seed);
@@ -77,8 +77,8 @@ class SpectralGradient final : public TiledGradient {
           links.haar_tile(owner_.links_, static_cast<uint32_t>(NoisePurpose::kTraining), seed.data(), index.data(),
                           tile_.work.links[half]);
         }
-        kernels.forward_tile(tile_, result->log_q.data() + at);
-        double* const action = result->action.data() + at;
+        kernels.forward_tile(tile_, out.log_q(at));
+        double* const action = out.action(at);
         if (tile_.flow->single != 0) {
           kernels.single_action_tile(*tile_.flow, tile_.couplings, tile_.work, action);
         } else {
@@ -119,7 +119,7 @@ class SpectralGradient final : public TiledGradient {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GradientSource>> MakeSpectralGradient(const SpectralFlowPlan& plan, int threads) {
+absl::StatusOr<std::unique_ptr<SharedGradient>> MakeSpectralGradient(const SpectralFlowPlan& plan, int threads) {
   if (threads < 1 || threads > 1024) {
     return absl::InvalidArgumentError(absl::StrCat(threads, " threads; 1..1024 are possible"));
   }

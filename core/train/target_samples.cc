@@ -11,6 +11,7 @@
 #include "core/mcmc/phi4_hmc.h"
 #include "core/mcmc/sun_heat_bath.h"
 #include "core/mcmc/sun_hmc.h"
+#include "core/train/ranked.h"
 
 namespace haarflow {
 namespace {
@@ -26,6 +27,7 @@ constexpr Schedule kScalar = {512, 300, 15};
 // them at the couplings that flows reach, and an update costs more.
 constexpr Schedule kLinks = {128, 100, 8};
 constexpr double kTrajectoryLength = 2;
+const Schedule& ScheduleOf(const v1::Target& target) { return target.has_phi4() ? kScalar : kLinks; }
 
 // Sixteen chains of one of the samplers.
 class Chains {
@@ -89,32 +91,31 @@ class Chains {
 
 }  // namespace
 
-absl::StatusOr<TargetSamples> DrawTargetSamples(const v1::Target& target, int64_t n, uint64_t seed, int threads,
-                                                TargetSampler sampler) {
+TargetSchedule::TargetSchedule(const v1::Target& target, int64_t n) {
+  const int64_t most = ScheduleOf(target).max_chains / kTile;
+  tiles = std::clamp<int64_t>((n + kTile - 1) / kTile, 1, most);
+  rounds = std::max<int64_t>(1, (n + tiles * kTile - 1) / (tiles * kTile));
+}
+
+absl::Status DrawTargetTiles(const v1::Target& target, const TargetSchedule& schedule, Share tiles, uint64_t seed,
+                             int threads, TargetSampler sampler,
+                             const std::function<double*(int64_t round, int64_t tile, int64_t chain)>& place) {
   if (!target.has_phi4() && !target.has_sun_wilson()) {
     return absl::InvalidArgumentError(absl::StrCat(DescribeTarget(target), ": no sampler of the target is built in"));
   }
-  const Schedule& schedule = target.has_phi4() ? kScalar : kLinks;
-  const int64_t tiles = std::clamp<int64_t>((n + kTile - 1) / kTile, 1, schedule.max_chains / kTile);
-  const int64_t rounds = std::max<int64_t>(1, (n + tiles * kTile - 1) / (tiles * kTile));
-  const int64_t size = FieldSize(target);
-  TargetSamples samples;
-  samples.n = rounds * tiles * kTile;
-  samples.field.resize(samples.n * size);
   std::vector<absl::Status> status(threads);
   // Each thread takes whole tiles of chains.
   const auto work = [&](int t) {
-    for (int64_t tile = t; tile < tiles && status[t].ok(); tile += threads) {
+    for (int64_t tile = tiles.begin + t; tile < tiles.end && status[t].ok(); tile += threads) {
       auto chains = Chains::Create(sampler, target, seed, tile);
       status[t] = chains.status();
       if (!chains.ok()) return;
-      chains->Update(schedule.thermalisation);
-      for (int64_t round = 0; round < rounds; ++round) {
-        chains->Update(schedule.spacing);
+      chains->Update(ScheduleOf(target).thermalisation);
+      for (int64_t round = 0; round < schedule.rounds; ++round) {
+        chains->Update(ScheduleOf(target).spacing);
         for (int chain = 0; chain < kTile; ++chain) {
-          const int64_t at = (round * tiles + tile) * kTile + chain;
           const std::vector<double> field = chains->Field(chain);
-          std::copy(field.begin(), field.end(), samples.field.begin() + at * size);
+          std::copy(field.begin(), field.end(), place(round, tile, chain));
         }
       }
     }
@@ -124,6 +125,21 @@ absl::StatusOr<TargetSamples> DrawTargetSamples(const v1::Target& target, int64_
   work(0);
   for (auto& thread : running) thread.join();
   for (const auto& s : status) RETURN_IF_ERROR(s);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TargetSamples> DrawTargetSamples(const v1::Target& target, int64_t n, uint64_t seed, const Team& team,
+                                                TargetSampler sampler) {
+  if (team.crew != nullptr) return RankedTargetSamples(target, n, seed, sampler, team.crew);
+  const TargetSchedule schedule(target, n);
+  const int64_t size = FieldSize(target);
+  TargetSamples samples;
+  samples.n = schedule.n();
+  samples.field.resize(samples.n * size);
+  RETURN_IF_ERROR(DrawTargetTiles(target, schedule, {0, schedule.tiles}, seed, team.threads, sampler,
+                                  [&](int64_t round, int64_t tile, int64_t chain) {
+                                    return samples.field.data() + schedule.At(round, tile, chain) * size;
+                                  }));
   return samples;
 }
 

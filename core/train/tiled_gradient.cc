@@ -9,8 +9,30 @@ namespace haarflow {
 
 using kernel::kTile;
 
+namespace {
+// A leaf costs an addition of all parameters, and the memory of some of them.
+constexpr int64_t kMostLeaves = 256;
+}  // namespace
+
+int64_t SharedGradient::Leaves(int64_t n) { return std::min(n / kTile, kMostLeaves); }
+
+Share SharedGradient::Fields(int64_t n, Share leaves) {
+  const int64_t tiles = n / kTile, parts = Leaves(n);
+  return {kTile * ShareOf(tiles, leaves.begin, parts).begin, kTile * ShareOf(tiles, leaves.end, parts).begin};
+}
+
 absl::Status TiledGradient::Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch,
                                      std::vector<double>* gradient, BatchResult* result) {
+  TreeSum sum(Leaves(batch.n));
+  RETURN_IF_ERROR(EvaluateShare(parameters, batch, {0, Leaves(batch.n)}, &sum, result));
+  *gradient = sum.Take();
+  result->penalty = gradient->back();
+  gradient->pop_back();
+  return absl::OkStatus();
+}
+
+absl::Status TiledGradient::EvaluateShare(absl::Span<const double> parameters, const TrainingBatch& batch, Share leaves,
+                                          TreeSum* sum, BatchResult* result) {
   if (static_cast<int64_t>(parameters.size()) != layout_.size()) {
     return absl::InvalidArgumentError(absl::StrCat(parameters.size(), " parameters for a flow of ", layout_.size()));
   }
@@ -18,25 +40,31 @@ absl::Status TiledGradient::Evaluate(absl::Span<const double> parameters, const 
     return absl::InvalidArgumentError(absl::StrCat("batch ", batch.n, " is not a positive multiple of ", kTile));
   }
   RETURN_IF_ERROR(Prepare(parameters, batch));
-  result->log_q.resize(batch.n);
-  result->action.resize(batch.n);
-  result->field.resize(batch.keep_fields ? batch.n * field_size_ : 0);
-  const int used = static_cast<int>(std::min<int64_t>(static_cast<int64_t>(workers_.size()), batch.n / kTile));
-  const auto run = [&](int t) {
-    std::fill(workers_[t]->gradient.begin(), workers_[t]->gradient.end(), 0.0);
-    workers_[t]->penalty = 0;
-    workers_[t]->Run(batch, t, used, result);
+  const Share all = Fields(batch.n, leaves);
+  result->log_q.resize(all.size());
+  result->action.resize(all.size());
+  result->field.resize(batch.keep_fields ? all.size() * field_size_ : 0);
+  const int64_t used = std::min<int64_t>(static_cast<int64_t>(workers_.size()), leaves.size());
+  std::vector<TreeSum> sums(used, TreeSum(Leaves(batch.n)));
+  const auto run = [&](int64_t t) {
+    Worker& worker = *workers_[t];
+    const Share mine = ShareOf(leaves.size(), t, used);
+    for (int64_t leaf = leaves.begin + mine.begin; leaf < leaves.begin + mine.end; ++leaf) {
+      std::fill(worker.gradient.begin(), worker.gradient.end(), 0.0);
+      worker.penalty = 0;
+      worker.Run(batch, Fields(batch.n, {leaf, leaf + 1}), {result, all.begin});
+      std::vector<double> terms;
+      terms.reserve(worker.gradient.size() + 1);
+      terms = worker.gradient;
+      terms.push_back(worker.penalty / static_cast<double>(batch.n));
+      sums[t].Add(leaf, std::move(terms));
+    }
   };
   std::vector<std::thread> running;
-  for (int t = 1; t < used; ++t) running.emplace_back(run, t);
-  run(0);
+  for (int64_t t = 1; t < used; ++t) running.emplace_back(run, t);
+  if (used > 0) run(0);
   for (auto& thread : running) thread.join();
-  gradient->assign(layout_.size(), 0.0);
-  result->penalty = 0;
-  for (int t = 0; t < used; ++t) {
-    for (int64_t i = 0; i < layout_.size(); ++i) (*gradient)[i] += workers_[t]->gradient[i];
-    result->penalty += workers_[t]->penalty / static_cast<double>(batch.n);
-  }
+  for (TreeSum& part : sums) sum->Merge(std::move(part));
   return absl::OkStatus();
 }
 

@@ -27,19 +27,28 @@ class Scratch {
   std::vector<kernel::Buffer<double>> buffers_;
 };
 
-class TiledGradient : public GradientSource {
+class TiledGradient : public SharedGradient {
  public:
   absl::Status Evaluate(absl::Span<const double> parameters, const TrainingBatch& batch, std::vector<double>* gradient,
                         BatchResult* result) final;
+  absl::Status EvaluateShare(absl::Span<const double> parameters, const TrainingBatch& batch, Share leaves,
+                             TreeSum* sum, BatchResult* result) final;
 
  protected:
-  // One thread's share.
+  // Where the numbers of fields `first` and later of the batch go.
+  struct Output {
+    BatchResult* result;
+    int64_t first;
+    double* log_q(int64_t at) const { return result->log_q.data() + (at - first); }
+    double* action(int64_t at) const { return result->action.data() + (at - first); }
+  };
+  // One thread's.
   class Worker {
    public:
     explicit Worker(int64_t parameters) : gradient(parameters) {}
     virtual ~Worker() = default;
-    // Tiles first, first + step, ... of the batch; adds to `gradient`.
-    virtual void Run(const TrainingBatch& batch, int first, int step, BatchResult* result) = 0;
+    // The fields of the batch from fields.begin to fields.end, whole tiles; adds to `gradient`.
+    virtual void Run(const TrainingBatch& batch, Share fields, const Output& out) = 0;
     std::vector<double> gradient;
     double penalty = 0;
   };

@@ -31,7 +31,7 @@ class U1Trainable final : public TrainableFlow {
   absl::StatusOr<std::vector<double>> StartFrom(const StartingPoint& start) const override {
     return TakeWeights(layout_, start.weights);
   }
-  absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const override {
+  absl::StatusOr<std::unique_ptr<SharedGradient>> MakeGradient(int threads) const override {
     return MakeU1Gradient(plan_, threads);
   }
 
@@ -54,7 +54,7 @@ class ScalarTrainable final : public TrainableFlow {
     return TransferScalarParameters(from, parameters, plan_);
   }
   std::vector<double> ParameterScales() const override { return plan_.ParameterScales(); }
-  absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const override {
+  absl::StatusOr<std::unique_ptr<SharedGradient>> MakeGradient(int threads) const override {
     return MakeScalarGradient(plan_, threads);
   }
   bool is_integrated() const override { return plan_.has_continuous_layer(); }
@@ -71,7 +71,7 @@ class SpectralTrainable final : public TrainableFlow {
   absl::StatusOr<std::vector<double>> StartFrom(const StartingPoint& start) const override {
     return TakeWeights(plan_.layout, start.weights);
   }
-  absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const override {
+  absl::StatusOr<std::unique_ptr<SharedGradient>> MakeGradient(int threads) const override {
     return MakeSpectralGradient(plan_, threads);
   }
 
@@ -112,7 +112,7 @@ class LoopTrainable final : public TrainableFlow {
     plan_.AddToSweeps(numbers, plan.sweeps, &parameters);
     return parameters;
   }
-  absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int /*threads*/) const override { return nullptr; }
+  absl::StatusOr<std::unique_ptr<SharedGradient>> MakeGradient(int /*threads*/) const override { return nullptr; }
   const LoopFlowPlan* loop_plan() const override { return &plan_; }
   bool is_integrated() const override { return plan_.is_continuous(); }
 

@@ -29,7 +29,7 @@ class TrainableFlow {
   virtual absl::StatusOr<std::vector<double>> StartFrom(const StartingPoint& start) const = 0;
   // The optimiser works on parameter / scale; empty: all 1.
   virtual std::vector<double> ParameterScales() const { return {}; }
-  virtual absl::StatusOr<std::unique_ptr<GradientSource>> MakeGradient(int threads) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<SharedGradient>> MakeGradient(int threads) const = 0;
   // Whether log q comes from integration, with a number of steps that is served (tensor "steps").
   virtual bool is_integrated() const { return false; }
   // Not null: trained by Gauss-Newton steps on the variance of log w, or by regression.

@@ -5,17 +5,15 @@
 #include <cmath>
 #include <numbers>
 #include <optional>
-#include <thread>
 
 #include "core/base/file.h"
 #include "core/base/noise.h"
 #include "core/base/status.h"
 #include "core/exact/weights.h"
-#include "core/kernel/kernels.h"
-#include "core/model/model.h"
 #include "core/model/spec.h"
 #include "core/observable/observable.h"
 #include "core/train/evaluate.h"
+#include "core/train/ranked.h"
 
 namespace haarflow {
 namespace {
@@ -93,7 +91,11 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const std::string& spec
   trainer->spec_digest_ = Sha256Of(spec_text).Hex();
   trainer->gradient_source_ = std::move(gradient);
   if (trainer->gradient_source_ == nullptr && trainer->flow_->loop_plan() == nullptr) {
-    ASSIGN_OR_RETURN(trainer->gradient_source_, trainer->flow_->MakeGradient(options.threads));
+    if (options.crew != nullptr) {
+      trainer->gradient_source_ = MakeRankedGradient(trainer->spec_, options.crew);
+    } else {
+      ASSIGN_OR_RETURN(trainer->gradient_source_, trainer->flow_->MakeGradient(options.threads));
+    }
   }
   if (start != nullptr) {
     ASSIGN_OR_RETURN(trainer->parameters_, trainer->flow_->StartFrom(*start));
@@ -205,7 +207,7 @@ absl::Status Trainer::AddForwardGradient(const v1::TrainingPhase& phase, Trainin
       const int64_t wanted = std::clamp<int64_t>(kMaxSampleNumbers / size, 16, kForwardSamples);
       const auto sampler =
           phase.forward_samples() == v1::FORWARD_SAMPLES_HMC ? TargetSampler::kHmc : TargetSampler::kCluster;
-      ASSIGN_OR_RETURN(samples_, DrawTargetSamples(spec_.target(), wanted, batch.seed, options_.threads, sampler));
+      ASSIGN_OR_RETURN(samples_, DrawTargetSamples(spec_.target(), wanted, batch.seed, team(), sampler));
       samples_from_ = phase.forward_samples();
     }
     fields.resize(batch.n * size);
@@ -250,8 +252,8 @@ absl::Status Trainer::CheckIntegration(const v1::TrainingPhase& phase) const {
   const uint64_t seed = spec_.training().seed() ^ 0x5EEDu;
   std::vector<double> log_weight[2];
   for (int i = 0; i < 2; ++i) {
-    ASSIGN_OR_RETURN(const auto model, Model::Create(spec_, flow_->Weights(parameters_, steps << i), CpuKernels(), 0));
-    ASSIGN_OR_RETURN(log_weight[i], DrawLogWeights(*model, spec_.target(), kSamples, seed, options_.threads));
+    ASSIGN_OR_RETURN(log_weight[i],
+                     DrawLogWeights(spec_, flow_->Weights(parameters_, steps << i), kSamples, seed, team()));
   }
   constexpr size_t kBins = 32;
   std::vector<double> excess(kBins);  // loss + log Z without one bin: the divergence, never negative

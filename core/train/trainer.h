@@ -2,8 +2,8 @@
 // resumable state.
 //
 // Everything random is addressed by (training seed, sample index), so a resumed run continues the very sequence: after
-// a kill and a resume, parameters and optimiser state equal those of an unbroken run bit for bit (same number of
-// threads).
+// a kill and a resume, parameters and optimiser state equal those of an unbroken run bit for bit, with any number of
+// threads and ranks.
 #pragma once
 
 #include <functional>
@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "core/model/safetensors.h"
 #include "core/train/adam.h"
+#include "core/train/crew.h"
 #include "core/train/gradient.h"
 #include "core/train/log_weight.h"
 #include "core/train/target_samples.h"
@@ -34,6 +35,7 @@ struct TrainingProgress {
 
 struct TrainerOptions {
   int threads = 1;
+  Crew* crew = nullptr;  // the other ranks, where there are some; must outlive the trainer
   // Where the state is kept between steps (atomically replaced); empty: nowhere. A state of another spec is refused.
   std::string state_file;
   double seconds_between_saves = 30;
@@ -49,7 +51,7 @@ int32_t IntegrationSteps(const v1::TrainingPhase& phase);
 class Trainer {
  public:
   // A new model, or from `start`, another model with the same layers. Resumes from options.state_file if it exists.
-  // `gradient`: where gradients come from; the fused CPU kernels when null.
+  // `gradient`: where gradients come from; the fused CPU kernels, here and on other ranks, when null.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const std::string& spec_text, const TrainerOptions& options,
                                                          const StartingPoint* start = nullptr,
                                                          std::unique_ptr<GradientSource> gradient = nullptr);
@@ -81,6 +83,7 @@ class Trainer {
   absl::Status CheckIntegration(const v1::TrainingPhase& phase) const;
   absl::Status SaveState() const;
   absl::Status LoadState();
+  Team team() const { return {options_.threads, options_.crew}; }
 
   v1::ModelSpec spec_;
   std::string spec_digest_;

@@ -18,17 +18,73 @@ using kernel::kMatrixLanes;
 // Of every diagonal element: classes are nearly dependent at strong coupling.
 constexpr double kRidge = 1e-7;
 
-struct Observed {
-  std::vector<double> log_weight;    // [n]
-  std::vector<double> minus_action;  // [times][n]
-  std::vector<double> terms;         // [times][n][classes]: div F_k - t F_k . grad S
-};
+// The mean over fields is subtracted from every column of [n][columns].
+void Centre(int64_t n, int64_t columns, double* values) {
+  for (int64_t k = 0; k < columns; ++k) {
+    double mean = 0;
+    for (int64_t i = 0; i < n; ++i) mean += values[i * columns + k] / static_cast<double>(n);
+    for (int64_t i = 0; i < n; ++i) values[i * columns + k] -= mean;
+  }
+}
 
-Observed Observe(const LoopFlowPlan& plan, const LoopFlowTables& tables, uint64_t seed, uint64_t first_index, int64_t n,
-                 const std::array<double, 3>& action, int threads) {
+// Normal equations of all times: matrix [modes][classes]^2, right side [modes][classes].
+struct Equations {
+  std::vector<double> matrix, right;
+};
+Equations Assemble(const LoopFlowPlan& plan, int64_t n, const std::vector<double>& modes_at,
+                   const TrivialisingTerms& fields) {
+  const int64_t classes = plan.classes(), modes = plan.time_modes, p = modes * classes;
+  const auto times = static_cast<int64_t>(fields.minus_action.size()) / n;
+  Equations e{std::vector<double>(p * p, 0.0), std::vector<double>(p, 0.0)};
+  for (int64_t t = 0; t < times; ++t) {
+    std::vector<double> covariance(classes * classes, 0.0), slope(classes, 0.0);
+    for (int64_t i = 0; i < n; ++i) {
+      const double* x = fields.terms.data() + (t * n + i) * classes;
+      for (int64_t k = 0; k < classes; ++k) {
+        slope[k] -= x[k] * fields.minus_action[t * n + i] / static_cast<double>(n);
+        for (int64_t l = 0; l < classes; ++l) covariance[k * classes + l] += x[k] * x[l] / static_cast<double>(n);
+      }
+    }
+    const double* mode = modes_at.data() + 2 * t * modes;
+    for (int64_t a = 0; a < p; ++a) {
+      e.right[a] += mode[a / classes] * slope[a % classes];
+      for (int64_t b = 0; b < p; ++b) {
+        e.matrix[a * p + b] += mode[a / classes] * mode[b / classes] * covariance[a % classes * classes + b % classes];
+      }
+    }
+  }
+  return e;
+}
+
+double Residual(const LoopFlowPlan& plan, int64_t n, const std::vector<double>& modes_at,
+                const TrivialisingTerms& fields, const std::vector<double>& parameters) {
+  const int64_t classes = plan.classes(), modes = plan.time_modes;
+  const auto times = static_cast<int64_t>(fields.minus_action.size()) / n;
+  double sum = 0;
+  for (int64_t t = 0; t < times; ++t) {
+    std::vector<double> c(classes, 0.0);
+    for (int64_t a = 0; a < modes * classes; ++a) {
+      c[a % classes] += modes_at[2 * t * modes + a / classes] * parameters[a];
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      double r = fields.minus_action[t * n + i];
+      for (int64_t k = 0; k < classes; ++k) r += c[k] * fields.terms[(t * n + i) * classes + k];
+      sum += r * r / static_cast<double>(n * times);
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+TrivialisingTerms DrawTrivialisingTerms(const LoopFlowPlan& plan, int32_t integration_steps,
+                                        const std::vector<double>& parameters, uint64_t seed, uint64_t first_index,
+                                        int64_t n, const std::array<double, 3>& action, int threads) {
+  LoopFlowTables tables(plan, integration_steps);
+  tables.Set(parameters);
   const kernel::LoopKernels& kernels = *kernel::LoopKernelsFor(kernel::BestInstructionSet());
   const int64_t steps = tables.view().integration_steps, times = steps + 1, classes = plan.classes();
-  Observed out;
+  TrivialisingTerms out;
   out.log_weight.resize(n);
   out.minus_action.resize(times * n);
   out.terms.resize(times * n * classes);
@@ -62,71 +118,19 @@ Observed Observe(const LoopFlowPlan& plan, const LoopFlowTables& tables, uint64_
   return out;
 }
 
-// The mean over fields is subtracted from every column of [n][columns].
-void Centre(int64_t n, int64_t columns, double* values) {
-  for (int64_t k = 0; k < columns; ++k) {
-    double mean = 0;
-    for (int64_t i = 0; i < n; ++i) mean += values[i * columns + k] / static_cast<double>(n);
-    for (int64_t i = 0; i < n; ++i) values[i * columns + k] -= mean;
-  }
-}
-
-// Normal equations of all times: matrix [modes][classes]^2, right side [modes][classes].
-struct Equations {
-  std::vector<double> matrix, right;
-};
-Equations Assemble(const LoopFlowPlan& plan, int64_t n, const std::vector<double>& modes_at, const Observed& fields) {
-  const int64_t classes = plan.classes(), modes = plan.time_modes, p = modes * classes;
-  const auto times = static_cast<int64_t>(fields.minus_action.size()) / n;
-  Equations e{std::vector<double>(p * p, 0.0), std::vector<double>(p, 0.0)};
-  for (int64_t t = 0; t < times; ++t) {
-    std::vector<double> covariance(classes * classes, 0.0), slope(classes, 0.0);
-    for (int64_t i = 0; i < n; ++i) {
-      const double* x = fields.terms.data() + (t * n + i) * classes;
-      for (int64_t k = 0; k < classes; ++k) {
-        slope[k] -= x[k] * fields.minus_action[t * n + i] / static_cast<double>(n);
-        for (int64_t l = 0; l < classes; ++l) covariance[k * classes + l] += x[k] * x[l] / static_cast<double>(n);
-      }
-    }
-    const double* mode = modes_at.data() + 2 * t * modes;
-    for (int64_t a = 0; a < p; ++a) {
-      e.right[a] += mode[a / classes] * slope[a % classes];
-      for (int64_t b = 0; b < p; ++b) {
-        e.matrix[a * p + b] += mode[a / classes] * mode[b / classes] * covariance[a % classes * classes + b % classes];
-      }
-    }
-  }
-  return e;
-}
-
-double Residual(const LoopFlowPlan& plan, int64_t n, const std::vector<double>& modes_at, const Observed& fields,
-                const std::vector<double>& parameters) {
-  const int64_t classes = plan.classes(), modes = plan.time_modes;
-  const auto times = static_cast<int64_t>(fields.minus_action.size()) / n;
-  double sum = 0;
-  for (int64_t t = 0; t < times; ++t) {
-    std::vector<double> c(classes, 0.0);
-    for (int64_t a = 0; a < modes * classes; ++a) {
-      c[a % classes] += modes_at[2 * t * modes + a / classes] * parameters[a];
-    }
-    for (int64_t i = 0; i < n; ++i) {
-      double r = fields.minus_action[t * n + i];
-      for (int64_t k = 0; k < classes; ++k) r += c[k] * fields.terms[(t * n + i) * classes + k];
-      sum += r * r / static_cast<double>(n * times);
-    }
-  }
-  return sum;
-}
-
-}  // namespace
-
 absl::StatusOr<RegressionResult> TrivialisingRegressionStep(const LoopFlowPlan& plan, int32_t integration_steps,
                                                             uint64_t seed, uint64_t first_index, int64_t n,
                                                             const std::array<double, 3>& action, int threads,
                                                             std::vector<double>* parameters) {
-  LoopFlowTables tables(plan, integration_steps);
-  tables.Set(*parameters);
-  Observed fields = Observe(plan, tables, seed, first_index, n, action, threads);
+  return SolveTrivialisingRegression(
+      plan, integration_steps,
+      DrawTrivialisingTerms(plan, integration_steps, *parameters, seed, first_index, n, action, threads), parameters);
+}
+
+absl::StatusOr<RegressionResult> SolveTrivialisingRegression(const LoopFlowPlan& plan, int32_t integration_steps,
+                                                             TrivialisingTerms fields,
+                                                             std::vector<double>* parameters) {
+  const auto n = static_cast<int64_t>(fields.log_weight.size());
   RegressionResult result;
   WeightStatistics weights;
   for (double w : fields.log_weight) {

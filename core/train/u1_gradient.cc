@@ -57,18 +57,18 @@ class U1Gradient final : public TiledGradient {
                scratch_.Rows(max_parameters)};
     }
 
-    void Run(const TrainingBatch& batch, int first, int step, BatchResult* result) override {
+    void Run(const TrainingBatch& batch, Share fields, const Output& out) override {
       const kernel::IsaKernels& kernels = *kernel::IsaKernelsFor(kernel::BestInstructionSet());
       tile_.beta = batch.action[0];
       tile_.path_gradient = batch.path_gradient;
       tile_.scale = 1.0 / static_cast<double>(batch.n);
-      for (int64_t at = first * kTile; at < batch.n; at += step * kTile) {
+      for (int64_t at = fields.begin; at < fields.end; at += kTile) {
         uint64_t seed[kTile], index[kTile];
         for (int i = 0; i < kTile; ++i) {
           seed[i] = batch.seed;
           index[i] = batch.first_index + at + i;
         }
-        kernels.train_tile(tile_, seed, index, result->log_q.data() + at, result->action.data() + at);
+        kernels.train_tile(tile_, seed, index, out.log_q(at), out.action(at));
       }
     }
 
@@ -93,7 +93,7 @@ class U1Gradient final : public TiledGradient {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GradientSource>> MakeU1Gradient(const U1FlowPlan& plan, int threads) {
+absl::StatusOr<std::unique_ptr<SharedGradient>> MakeU1Gradient(const U1FlowPlan& plan, int threads) {
   if (threads < 1 || threads > 1024)
     return absl::InvalidArgumentError(absl::StrCat(threads, " threads; 1..1024 are possible"));
   try {

@@ -1,6 +1,7 @@
 // haarflow-trainer: makes models. `train SPEC --store DIR` trains a spec's plan, evaluates the result on fresh samples
 // and publishes it; `evaluate MODEL --store DIR` measures a published one again; `work --server ADDR` takes re-tuning
-// jobs from a server.
+// jobs from a server. Under mpirun, or `srun --mpi=pmix`, all processes train one model: rank 0 does what is said here,
+// the others compute with it.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -10,10 +11,11 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
-#include <thread>
 
 #include "absl/strings/str_format.h"
 #include "core/base/file.h"
@@ -24,8 +26,10 @@
 #include "core/flow/u1_plan.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
+#include "core/train/crew.h"
 #include "core/train/evaluate.h"
 #include "core/train/trainer.h"
+#include "server/trainer/mpi_ranks.h"
 #include "server/trainer/now.h"
 #ifdef HAARFLOW_WITH_SERVICE
 #include "client/token.h"
@@ -72,9 +76,12 @@ struct TrainArguments {
   std::string spec_file;
   std::string store;
   std::string state_file;
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int threads = 0;  // 0: DefaultThreads
+  Crew* crew = nullptr;
   double max_seconds = 0;
+  double save_seconds = 30;
   bool keep_champion = false;
+  Team team() const { return {threads, crew}; }
 };
 
 void PrintCard(const v1::ModelCard& card, uint64_t samples, double seconds) {
@@ -116,7 +123,9 @@ absl::StatusOr<Trained> RunTraining(const std::string& text, const v1::ModelSpec
   }
   TrainerOptions options;
   options.threads = args.threads;
+  options.crew = args.crew;
   options.max_seconds = args.max_seconds;
+  options.seconds_between_saves = args.save_seconds;
   options.state_file = state_file;
   ProgressLine line;
   options.on_progress = [&line](const TrainingProgress& p) {
@@ -125,15 +134,16 @@ absl::StatusOr<Trained> RunTraining(const std::string& text, const v1::ModelSpec
   };
   ASSIGN_OR_RETURN(auto trainer, Trainer::Create(text, options, start.has_value() ? &*start : nullptr));
   absl::FPrintF(
-      stderr, "%s: %s, %d parameters, %d threads%s\n", spec.name(), DescribeTarget(spec.target()),
-      trainer->parameters().size(), args.threads,
+      stderr, "%s: %s, %d parameters, %s%d threads%s\n", spec.name(), DescribeTarget(spec.target()),
+      trainer->parameters().size(),
+      args.crew == nullptr ? std::string() : absl::StrCat(args.crew->ranks(), " ranks, in each "), args.threads,
       trainer->steps_done() > 0 ? absl::StrCat(", resuming after step ", trainer->steps_done()) : std::string());
   if (absl::Status status = trainer->Run(); !status.ok()) {
     return absl::IsCancelled(status) ? Annotate(status, "interrupted; the same command resumes") : status;
   }
   int32_t steps = 0;
   if (trainer->is_integrated()) {
-    ASSIGN_OR_RETURN(steps, CertifiedSteps(spec, trainer->Weights(), evaluation_seed + 3, args.threads));
+    ASSIGN_OR_RETURN(steps, CertifiedSteps(spec, trainer->Weights(), evaluation_seed + 3, args.team()));
   }
   trained.weights = trainer->Weights(steps);
   trained.steps = trainer->steps_done();
@@ -155,7 +165,7 @@ absl::Status Train(const TrainArguments& args) {
     ASSIGN_OR_RETURN(trained, RunTraining(text, spec, args, state_file, evaluation_seed, store));
   }
   const uint64_t samples = std::max<uint64_t>(8192, spec.training().evaluation_samples());
-  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, trained.weights, samples, evaluation_seed, args.threads));
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(spec, trained.weights, samples, evaluation_seed, args.team()));
   card.set_training_steps(trained.steps);
   card.set_training_seconds(trained.seconds);
   card.set_lineage(trained.lineage);
@@ -169,14 +179,14 @@ absl::Status Train(const TrainArguments& args) {
 
 // Measures a model of the store again and publishes the same weights with the new card: after an upgrade, or for a
 // model whose card says less than this version would.
-absl::Status Evaluate(const std::string& reference, const std::string& directory, uint64_t samples, int threads) {
-  ASSIGN_OR_RETURN(ModelStore store, ModelStore::Open(directory));
+absl::Status Evaluate(const std::string& reference, uint64_t samples, const TrainArguments& args) {
+  ASSIGN_OR_RETURN(ModelStore store, ModelStore::Open(args.store));
   ASSIGN_OR_RETURN(const StoredModel stored, store.LoadByReference(reference));
   const v1::ModelCard& old = stored.manifest.card;
   if (samples == 0) samples = old.quality().samples();
   std::random_device device;
   const uint64_t seed = uint64_t{device()} << 32 | device();
-  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(stored.spec, stored.weights, samples, seed, threads));
+  ASSIGN_OR_RETURN(v1::ModelCard card, EvaluateModel(stored.spec, stored.weights, samples, seed, args.team()));
   card.set_training_steps(old.training_steps());
   card.set_training_seconds(old.training_seconds());
   card.set_lineage(old.lineage());
@@ -236,8 +246,14 @@ int ExitCode(const absl::Status& status) {
   return absl::IsCancelled(status) ? 130 : absl::IsInvalidArgument(status) ? 2 : 1;
 }
 
+void AddThreads(CLI::App* app, int* threads) {
+  app->add_option("--threads", *threads,
+                  "Threads of each process (default: all cores that it may use; under mpirun its part of them)")
+      ->check(CLI::Range(1, 1024));
+}
+
 #ifdef HAARFLOW_WITH_SERVICE
-CLI::App* AddWork(CLI::App* app, WorkerOptions* options, std::string* token_file) {
+CLI::App* AddWork(CLI::App* app, WorkerOptions* options, int* threads, std::string* token_file) {
   CLI::App* work = app->add_subcommand("work", "Take re-tuning jobs from a server, until told to stop");
   const char* server = std::getenv("HAARFLOW_SERVER");
   options->server = server != nullptr && *server != '\0' ? server : "127.0.0.1:50151";
@@ -245,7 +261,7 @@ CLI::App* AddWork(CLI::App* app, WorkerOptions* options, std::string* token_file
                    "host:port, unix:/path, or file:/path of a server's --endpoint-file; else $HAARFLOW_SERVER")
       ->capture_default_str();
   work->add_option("--name", options->name, "What the server calls this trainer (default: host and process)");
-  work->add_option("--threads", options->threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  AddThreads(work, threads);
   work->add_option("--scratch", options->scratch, "Directory for files of a run (default: a temporary one)");
   work->add_option("--state-seconds", options->state_seconds,
                    "How often the resumable state is uploaded while training")
@@ -272,8 +288,11 @@ int Main(int argc, char** argv) {
       app.add_subcommand("train", "Train a spec (text format of haarflow.v1.ModelSpec), evaluate it, publish it");
   train->add_option("spec", args.spec_file, "Spec file")->required();
   train->add_option("--store", args.store, "Model store; created if absent")->required();
-  train->add_option("--threads", args.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  AddThreads(train, &args.threads);
   train->add_option("--state", args.state_file, "Where the resumable state is kept (default: in the store)");
+  train->add_option("--save-seconds", args.save_seconds, "How often that state is written")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
   train->add_option("--max-seconds", args.max_seconds, "Stop training after so long and publish what has been reached");
   train->add_flag("--keep-champion", args.keep_champion, "Publish without making the new version the champion");
   std::string check_file;
@@ -285,29 +304,42 @@ int Main(int argc, char** argv) {
   evaluate->add_option("model", reference, "NAME or NAME/VERSION")->required();
   evaluate->add_option("--store", args.store, "Model store")->required();
   evaluate->add_option("--samples", samples, "Fresh samples (default: as many as the card has)");
-  evaluate->add_option("--threads", args.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  AddThreads(evaluate, &args.threads);
+  std::function<absl::Status()> work = [] { return absl::UnimplementedError("built without the service"); };
 #ifdef HAARFLOW_WITH_SERVICE
   WorkerOptions worker;
-  worker.threads = args.threads;
   worker.stop = [] { return interrupted.load(); };
   std::string token_file;
-  const auto* work = AddWork(&app, &worker, &token_file);
+  AddWork(&app, &worker, &args.threads, &token_file);
+  work = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(worker.connection.token, TokenFor(token_file));
+    worker.threads = args.threads;
+    worker.crew = args.crew;
+    return RunWorker(worker);
+  };
 #endif
   CLI11_PARSE(app, argc, argv);
-  std::signal(SIGINT, OnSignal);
-  std::signal(SIGTERM, OnSignal);
-#ifdef HAARFLOW_WITH_SERVICE
-  if (work->parsed()) {
-    auto token = TokenFor(token_file);
-    if (!token.ok()) return ExitCode(token.status());
-    worker.connection.token = *std::move(token);
-    return ExitCode(RunWorker(worker));
+  if (check->parsed()) return ExitCode(Check(check_file));
+  const auto ranks = JoinRanks(&argc, &argv);
+  if (!ranks.ok()) return ExitCode(ranks.status());
+  if (args.threads == 0) args.threads = DefaultThreads(**ranks);
+  // Rank 0 decides when all stop. (mpirun passes USR1 on to its processes; TERM makes it kill them after a second.)
+  const bool leads = (*ranks)->rank() == 0, alone = (*ranks)->size() == 1;
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, leads ? OnSignal : SIG_IGN);
+  if (!alone) std::signal(SIGUSR1, leads ? OnSignal : SIG_IGN);
+  if (!leads) return ServeCrew(ranks->get(), args.threads);
+  std::unique_ptr<Crew> crew;
+  if (!alone) {
+    auto gathered = Crew::Gather(ranks->get(), args.threads);
+    if (!gathered.ok()) return ExitCode(gathered.status());
+    crew = *std::move(gathered);
+    args.crew = crew.get();
   }
-#endif
-  const absl::Status status = train->parsed()      ? Train(args)
-                              : evaluate->parsed() ? Evaluate(reference, args.store, samples, args.threads)
-                                                   : Check(check_file);
-  return ExitCode(status);
+  const int code = ExitCode(train->parsed()      ? Train(args)
+                            : evaluate->parsed() ? Evaluate(reference, samples, args)
+                                                 : work());
+  if (crew != nullptr) crew->End(code);
+  return code;
 }
 
 }  // namespace haarflow

@@ -196,6 +196,7 @@ class JobRun {
     ASSIGN_OR_RETURN(RetuneTask task, Task(files));
     RetunerOptions options;
     options.threads = options_.threads;
+    options.crew = options_.crew;
     options.scratch = scratch_;
     options.seconds_between_states = options_.state_seconds;
     options.on_progress = [this](const RetuneProgress& p) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "client/client.h"
+#include "core/train/crew.h"
 
 namespace haarflow {
 
@@ -19,7 +20,8 @@ struct WorkerOptions {
   ClientOptions connection;  // token, TLS
   std::string name;          // empty: HOST-PID
   int threads = 1;
-  std::string scratch;  // empty: a temporary directory
+  Crew* crew = nullptr;  // the other ranks, where there are some
+  std::string scratch;   // empty: a temporary directory
   double state_seconds = 15;
   bool once = false;
   std::function<bool()> stop;     // polled about ten times a second

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The batch scripts of deploy/slurm on a real cluster of one node: slurmctld, slurmd and munged of Debian on loopback, started and ended here.
 # Submit the server, find its endpoint, draw; cancel; the time limit comes near: drain, requeue, another port; the chain that was under way ends as
-# the unbroken one, bit for bit; a job of the job table is trained.
+# the unbroken one, bit for bit; a job of the job table is trained; a model is trained by MPI, with a rank that is killed and a time limit on the way.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 long_only
@@ -134,6 +134,40 @@ in_state SUCCEEDED || fail "the re-tuning did not succeed"
 run scancel "$trainer"
 until_true 60 "the trainer" gone "$trainer"
 cat haarflow-trainer.*.out
+
+if srun --mpi=list 2>&1 | grep -q pmix && [ -e "$build_dir/lib/libhaarflow_mpi.so" ]; then
+  say "one model by two ranks: a rank is killed, the time limit comes near, and the model is that of one process"
+  sed -e 's/^name: .*/name: "ranks"/' -e 's/\bsteps: 2500/steps: 1200/' "$source_dir/deploy/specs/phi4-l6-e1.txtpb" >ranks.txtpb
+  mkdir alone together
+  run haarflow-trainer train ranks.txtpb --store alone --threads 1 | tee alone.txt
+  HAARFLOW_STORE=$work/together submit --time=20 --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 "$HAARFLOW_SLURM/train.sbatch" "$PWD/ranks.txtpb" \
+    --save-seconds 1
+  training=$job
+  saved() { [ -s together/.training-ranks.safetensors ]; }
+  until_true 120 "a state" saved
+  # Of this job, and no other process of that name.
+  rank_one() { for p in $(pgrep -x haarflow-traine); do tr '\0' '\n' <"/proc/$p/environ" | grep -cxE "SLURM_PROCID=1|SLURM_CONF=$SLURM_CONF" | grep -qx 2 && echo "$p"; done; true; }
+  run kill -KILL "$(rank_one | head -n 1)"
+  until_true 60 "the attempt is lost" grep -q "the attempt was lost" "haarflow-train.$training.out"
+  until_true 60 "the second attempt" grep -q "resuming after step" "haarflow-train.$training.out"
+  run scancel --batch --signal=USR1 "$training"
+  until_true 60 "requeued" sh -c "scontrol show job $training | grep -q Restarts=1"
+  until_true 300 "the training" gone "$training"
+  cat "haarflow-train.$training.out"
+  digest() { grep -o 'sha256:[0-9a-f]*' "$1" | tail -n 1; }
+  [ -n "$(digest alone.txt)" ] && [ "$(digest alone.txt)" = "$(digest "haarflow-train.$training.out")" ] || fail "the model is another one"
+  echo "the same model as of one process: $(digest alone.txt)"
+
+  say "a trainer of two ranks takes a job"
+  HAARFLOW_TOGETHER=1 submit --time=20 --ntasks-per-node=2 --cpus-per-task=1 "$HAARFLOW_SLURM/trainer.sbatch"
+  trainer=$job
+  run "${client[@]}" retune phi4-l6-e1 --set lambda=6.8 --ess 0.5 --budget 20 --watch | tail -n 12
+  run scancel "$trainer"
+  until_true 60 "the trainer" gone "$trainer"
+  cat "haarflow-trainer.$trainer.out"
+else
+  echo "no PMIx in this Slurm, or built without MPI: no training on several ranks"
+fi
 
 say "scancel: the server drains, its endpoint disappears"
 run scancel "$server"

@@ -19,12 +19,13 @@ namespace haarflow::testing {
 
 class ChildProcess {
  public:
-  // `binary`: a name in HAARFLOW_BIN_DIR. `environment`: "NAME=VALUE", added to ours.
+  // `binary`: a name in HAARFLOW_BIN_DIR, or an absolute path. `environment`: "NAME=VALUE", added to ours.
   ChildProcess(const std::string& binary, std::vector<std::string> arguments,
                const std::vector<std::string>& environment = {}) {
     const char* directory = std::getenv("HAARFLOW_BIN_DIR");
-    arguments.insert(arguments.begin(),
-                     std::string(directory != nullptr ? directory : HAARFLOW_BIN_DIR) + "/" + binary);
+    arguments.insert(
+        arguments.begin(),
+        binary[0] == '/' ? binary : std::string(directory != nullptr ? directory : HAARFLOW_BIN_DIR) + "/" + binary);
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     pid_ = ::fork();

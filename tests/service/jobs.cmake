@@ -1,5 +1,5 @@
 # Jobs, by the binaries themselves.
-foreach(part jobs trainer)
+foreach(part jobs trainer ranks)
   haarflow_test(${part}_process_test SOURCES ${part}_process_test.cc DEPS haarflow_grpc haarflow_train LABELS service TIMEOUT 600)
   target_compile_definitions(${part}_process_test PRIVATE HAARFLOW_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   add_dependencies(${part}_process_test haarflow-server haarflow-trainer haarflow)
