@@ -18,8 +18,8 @@ namespace haarflow {
 // The server's code and words; UNAVAILABLE and DEADLINE_EXCEEDED name the address.
 absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
 
-// Shows `token` with the call; nothing when it is empty.
-void ShowToken(const std::string& token, grpc::ClientContext* context);
+// What every call carries: `token`, unless it is empty, and the trace of this process (client/trace.h).
+void ShowCaller(const std::string& token, grpc::ClientContext* context);
 // Token and deadline of a call that returns one message.
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context);
 // When a refused call may come again, as the server said it (google.rpc.RetryInfo, sent as grpc-retry-pushback-ms);

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
@@ -252,6 +253,10 @@ CLI::App* AddWork(CLI::App* app, WorkerOptions* options, std::string* token_file
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   work->add_flag("--once", options->once, "Exit after one job");
+  const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  work->add_option("--log-format", options->log_format, "text, or json: an object a line")
+      ->transform(CLI::CheckedTransformer(formats))
+      ->default_str("text");
   work->add_option("--token-file", *token_file,
                    "File with a token of the role trainer, mode 0600; else $HAARFLOW_TOKEN_FILE");
   work->add_flag("--tls", options->connection.tls, "TLS with the system's authorities");
@@ -301,6 +306,7 @@ int Main(int argc, char** argv) {
     auto token = TokenFor(token_file);
     if (!token.ok()) return ExitCode(token.status());
     worker.connection.token = *std::move(token);
+    SetLogFormat(worker.log_format);
     return ExitCode(RunWorker(worker));
   }
 #endif

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "client/client.h"
+#include "server/log/log.h"
 
 namespace haarflow {
 
@@ -22,6 +23,7 @@ struct WorkerOptions {
   std::string scratch;  // empty: a temporary directory
   double state_seconds = 15;
   bool once = false;
+  LogFormat log_format = LogFormat::kText;
   std::function<bool()> stop;     // polled about ten times a second
   double patience_seconds = 900;  // without a server, before the job is dropped
 };

@@ -46,7 +46,7 @@ def read(path: str, fields: bool) -> Batch:
         raise CorruptData(f"{name}: indices do not ascend")
     multiplicity = columns["multiplicity"].astype(np.uint64) if run.mode == "metropolis" else np.ones(index.size, np.uint64)
     data = _fields(path, run, index.size, json_files.sha256_of(described, path)) if fields and run.dtype else None
-    return Batch(run, data, index, multiplicity, *(columns[c].astype(np.float64) for c in ("log_weight", "log_q", "action")),
+    return Batch(run, data, index, multiplicity, columns["log_weight"], columns["log_q"], columns["action"],
                  {o: columns[o].astype(np.float64) for o in run.observables}, json_files.token_of(described, path),
                  json_files.statistics_of(described, path))
 

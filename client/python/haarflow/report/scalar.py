@@ -123,9 +123,9 @@ def _merge(upper: Tensor, lower: Tensor, states: int) -> Tensor:
         right, right_vectors = np.linalg.eigh(_gram(upper.transpose(1, 0, 2, 3), lower.transpose(1, 0, 2, 3)))
         lost = [np.sum(np.abs(values[:-states])) / np.sum(np.abs(values)) for values in (left, right)]
         isometry = left_vectors[:, -states:] if lost[0] <= lost[1] else right_vectors[:, -states:].conj()
-    isometry = isometry.reshape(upper.shape[0], lower.shape[0], -1)
-    part = np.tensordot(np.tensordot(upper, isometry.conj(), ([0], [0])), lower, ([3, 2], [0, 2]))  # right, up, new left, right, down
-    return np.asarray(np.tensordot(part, isometry, ([0, 3], [0, 1])).transpose(1, 3, 0, 2))
+    kept = isometry.reshape(upper.shape[0], lower.shape[0], -1)
+    part = np.tensordot(np.tensordot(upper, kept.conj(), ([0], [0])), lower, ([3, 2], [0, 2]))  # right, up, new left, right, down
+    return np.asarray(np.tensordot(part, kept, ([0, 3], [0, 1])).transpose(1, 3, 0, 2))
 
 
 def _scaled(tensor: Tensor) -> tuple[Tensor, float]:
