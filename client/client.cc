@@ -158,8 +158,12 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
   return std::unique_ptr<Client>(new Client(address, options, std::move(channel)));
 }
 
-void ShowCaller(const std::string& token, grpc::ClientContext* context) {
+void ShowToken(const std::string& token, grpc::ClientContext* context) {
   if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
+}
+
+void ShowCaller(const std::string& token, grpc::ClientContext* context) {
+  ShowToken(token, context);
   context->AddMetadata("traceparent", Traceparent());
 }
 

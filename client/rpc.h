@@ -18,7 +18,10 @@ namespace haarflow {
 // The server's code and words; UNAVAILABLE and DEADLINE_EXCEEDED name the address.
 absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
 
-// What every call carries: `token`, unless it is empty, and the trace of this process (client/trace.h).
+// Shows `token` with the call; nothing when it is empty.
+void ShowToken(const std::string& token, grpc::ClientContext* context);
+// What every call of a user carries: the token, and the trace of this process (client/trace.h). A server logs the end
+// of each call that has a trace: trainers, which ask for jobs all the time, show none.
 void ShowCaller(const std::string& token, grpc::ClientContext* context);
 // Token and deadline of a call that returns one message.
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context);

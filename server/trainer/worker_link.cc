@@ -67,7 +67,7 @@ absl::Status WorkerLink::Ended(const grpc::Status& status) {
 
 // Token and deadline of a call.
 void WorkerLink::Begin(grpc::ClientContext* context, double seconds) const {
-  ShowCaller(options_.token, context);
+  ShowToken(options_.token, context);
   context->set_deadline(std::chrono::system_clock::now() +
                         std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3)));
 }

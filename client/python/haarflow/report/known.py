@@ -62,7 +62,7 @@ def expectation(target: model_pb2.Target, observable: str) -> Known | None:
     scalar = torus(target)
     if scalar is not None:
         mean = scalar.known_mean(observable)
-        return None if mean is None else Known(*mean, _SOURCES["phi4"])
+        return None if mean is None else Known(*mean, _SOURCES["phi4"] if mean[1] > 0 else "")
     series = strong_coupling(target) if observable in ("plaquette", "action") else None
     if series is None:
         return None
