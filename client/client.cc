@@ -11,6 +11,7 @@
 #include "client/endpoint.h"
 #include "client/rpc.h"
 #include "client/sample_stream.h"
+#include "client/trace.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
 #include "haarflow/v1/sampler.grpc.pb.h"
@@ -80,7 +81,7 @@ absl::StatusOr<Response> ReadWhenAdmitted(const Connection& to, const StreamOpti
   const auto stub = v1::SamplerService::NewStub(to.channel);
   for (;;) {
     grpc::ClientContext context;
-    ShowToken(to.token, &context);
+    ShowCaller(to.token, &context);
     const StopGuard guard(options.stop, &context);
     auto answer = ReadToEnd<Response>(&context, start(stub.get(), &context), to.address, progress);
     if (!absl::IsResourceExhausted(answer.status()) || !options.resume) return answer;
@@ -161,6 +162,11 @@ void ShowToken(const std::string& token, grpc::ClientContext* context) {
   if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
 }
 
+void ShowCaller(const std::string& token, grpc::ClientContext* context) {
+  ShowToken(token, context);
+  context->AddMetadata("traceparent", Traceparent());
+}
+
 std::optional<std::chrono::milliseconds> RetryHint(const grpc::ClientContext& context) {
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto found = trailers.find("grpc-retry-pushback-ms");
@@ -183,7 +189,7 @@ bool WaitUnlessStopped(const std::stop_token& stop, std::chrono::milliseconds ti
 
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context) {
   context->set_deadline(std::chrono::system_clock::now() + options.call_deadline);
-  ShowToken(options.token, context);
+  ShowCaller(options.token, context);
 }
 
 absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {

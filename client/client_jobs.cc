@@ -64,7 +64,7 @@ absl::StatusOr<v1::Job> Client::WatchJob(const std::string& job_id, const Stream
   auto pause = options.first_backoff;
   while (true) {
     grpc::ClientContext context;
-    ShowToken(options_.token, &context);
+    ShowCaller(options_.token, &context);
     const StopGuard guard(options.stop, &context);
     const auto reader = stub->WatchJob(&context, request);
     bool stopped = false;

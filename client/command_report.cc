@@ -1,11 +1,13 @@
-// haarflow report: hands over to the Python package.
+// haarflow report: hands over to the Python package. Its help is here: it is to be had before the package is installed.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +18,37 @@ extern char** environ;
 
 namespace haarflow {
 namespace {
+
+// The options of client/python/haarflow/__main__.py; client/python/tests/test_report.py compares the two.
+constexpr char kHelp[] =
+    R"(Makes one self-contained HTML page: histories, histograms against exact curves, autocorrelation, weights, and a verdict
+in words. Made by the Python package haarflow: python3 -m pip install 'SOURCE/client/python[report]'.
+Usage: haarflow [OPTIONS] report [REPORT OPTIONS] FILE|MODEL
+
+  FILE|MODEL                  a file of `haarflow sample` (HDF5, npy, ILDG, NERSC), or the name of a model to draw from
+  -h, --help                  Print this help message and exit
+  -o, --output HTML           the page; default: the subject's name with .html, in this directory
+  --png DIRECTORY             write the figures as PNG files too
+  --json                      one JSON document on stdout, errors too
+Models:
+  -n, --count N               chain steps or proposals to draw (10000)
+  --seed N                    64 bits; the server's choice when not given
+  --set NAME=VALUE            another parameter of the theory; may be repeated
+  --mode MODE                 metropolis (default) or reweighted
+  --observables a,b,...       default: the usual ones of the theory
+The server:
+  --server ADDRESS            host:port or unix:/path; else $HAARFLOW_SERVER
+  --token-file FILE           file with a token; else $HAARFLOW_TOKEN_FILE, or what `haarflow login` keeps
+  --tls                       TLS with the system's authorities
+  --tls-ca FILE               TLS with the authorities of this PEM file
+  --tls-cert FILE             PEM certificate to show
+  --tls-key FILE              PEM key of that certificate
+)";
+
+bool WantsHelp(const std::vector<std::string>& arguments) {
+  return std::any_of(arguments.begin(), arguments.end(),
+                     [](const std::string& word) { return word == "--help" || word == "-h"; });
+}
 
 std::vector<char*> Pointers(std::vector<std::string>* words) {
   std::vector<char*> argv;
@@ -74,6 +107,10 @@ void Execute(std::vector<std::string> program, const std::vector<std::string>& a
 }  // namespace
 
 absl::StatusOr<ExitCode> RunReport(const Globals& globals, const std::vector<std::string>& arguments) {
+  if (WantsHelp(arguments)) {
+    std::fputs(kHelp, stdout);
+    return kExitOk;
+  }
   const std::vector<std::string> words = ReportArguments(globals, arguments);
   const char* named = std::getenv("HAARFLOW_PYTHON");
   const bool has_name = named != nullptr && *named != '\0';

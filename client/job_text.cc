@@ -73,6 +73,7 @@ std::string JobText(const v1::Job& job) {
       {"attempts", absl::StrCat(job.attempt())},
   };
   if (!job.worker().empty()) rows.push_back({"trainer", job.worker()});
+  if (!job.trace_id().empty()) rows.push_back({"trace", job.trace_id()});
   if (!job.error().empty()) rows.push_back({"why", job.error()});
   std::string text = Table(rows, {false, false});
   if (job.events().empty()) return text;
@@ -115,6 +116,7 @@ Json JobJson(const v1::Job& job) {
             {"ess_error", job.ess_error()}}},
           {"attempt", job.attempt()},
           {"worker", job.worker()},
+          {"trace_id", job.trace_id()},
           {"error", job.error()},
           {"created", job.created()},
           {"updated", job.updated()},

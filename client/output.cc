@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/trace.h"
 #include "core/io/sample_rows.h"
 #include "core/model/spec.h"
 
@@ -73,10 +74,13 @@ void Note(const std::string& text) {
 void PrintError(const absl::Status& status, bool json) {
   std::string message(status.message());
   std::replace(message.begin(), message.end(), '\n', ' ');
+  const std::string trace = TraceOfCalls();  // to be quoted to whoever has the server's logs
   if (json) {
-    PrintJson({{"error", {{"code", absl::StatusCodeToString(status.code())}, {"message", message}}}});
+    Json error = {{"code", absl::StatusCodeToString(status.code())}, {"message", message}};
+    if (!trace.empty()) error["trace_id"] = trace;
+    PrintJson({{"error", std::move(error)}});
   } else {
-    Note("haarflow: " + message);
+    Note("haarflow: " + message + (trace.empty() ? "" : absl::StrCat(" (trace ", trace, ")")));
   }
 }
 

@@ -20,6 +20,9 @@ absl::Status ToAbsl(const grpc::Status& status, const std::string& address);
 
 // Shows `token` with the call; nothing when it is empty.
 void ShowToken(const std::string& token, grpc::ClientContext* context);
+// What every call of a user carries: the token, and the trace of this process (client/trace.h). A server logs the end
+// of each call that has a trace: trainers, which ask for jobs all the time, show none.
+void ShowCaller(const std::string& token, grpc::ClientContext* context);
 // Token and deadline of a call that returns one message.
 void BeginCall(const ClientOptions& options, grpc::ClientContext* context);
 // When a refused call may come again, as the server said it (google.rpc.RetryInfo, sent as grpc-retry-pushback-ms);

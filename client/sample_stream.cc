@@ -55,7 +55,7 @@ absl::StatusOr<SampleStream::Next> SampleStream::Attempt(const Client::SampleCal
   come_back_.reset();
   ASSIGN_OR_RETURN(const auto stub, connect_());
   grpc::ClientContext context;
-  ShowToken(token_, &context);
+  ShowCaller(token_, &context);
   const StopGuard guard(options_.stop, &context);
   const auto reader = stub->Sample(&context, RequestForTheRest());
   v1::SampleResponse message;

@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
-SERVICES = {"sampler", "tuning"}
+SERVICES = {"admin", "sampler", "tuning"}
 MESSAGES = SERVICES | {"model"}
 
 

@@ -4,12 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "core/base/status.h"
+#include "core/base/temporary_name.h"
 
 namespace haarflow {
 namespace {
@@ -107,8 +107,8 @@ absl::Status SyncDirectory(const std::string& path) { return SyncPath(path, O_DI
 absl::Status SyncFile(const std::string& path) { return SyncPath(path, 0); }
 
 absl::Status WriteFileAtomically(const std::string& path, const std::string& content) {
-  static std::atomic<uint64_t> calls = 0;  // threads of one process write different temporary files
-  const std::string temporary = absl::StrCat(path, ".tmp.", ::getpid(), ".", ++calls);
+  RemoveAbandoned(path);
+  const std::string temporary = TemporaryNameOf(path);
   FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("creating ", temporary));
   absl::Status status = WriteAll(fd.get(), content, temporary);

@@ -8,6 +8,7 @@
 
 #include "core/base/file.h"
 #include "core/base/status.h"
+#include "core/base/temporary_name.h"
 
 namespace haarflow {
 namespace {
@@ -20,7 +21,9 @@ std::string DirectoryOf(const std::string& path) {
 
 }  // namespace
 
-TemporaryFile::TemporaryFile(const std::string& path) : path_(path), name_(absl::StrCat(path, ".tmp.", ::getpid())) {}
+TemporaryFile::TemporaryFile(const std::string& path) : path_(path), name_(TemporaryNameOf(path)) {
+  RemoveAbandoned(path);
+}
 
 TemporaryFile::~TemporaryFile() {
   if (!published_) ::unlink(name_.c_str());

@@ -9,7 +9,8 @@
 
 namespace haarflow {
 
-// The name to write under; the file is removed on destruction unless it was published.
+// The name to write under; the file is removed on destruction unless it was published. What a killed writer of the same
+// path left behind is removed first.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& path);

@@ -363,6 +363,9 @@ absl::StatusOr<v1::Job> JobService::Retune(const v1::RetuneRequest& request) {
   }
   job.id = NewJobId();
   job.request_text = CanonicalRequest(request);
+  for (const auto& [name, value] : LogScope::Current()) {
+    if (name == "trace_id") job.trace_id = value;
+  }
   ASSIGN_OR_RETURN(v1::Job submitted, queue_->Submit(job));
   Log(LogLevel::kInfo, "job submitted",
       {{"job", submitted.job_id()},

@@ -54,6 +54,9 @@ CREATE TABLE job_events (
 );
 CREATE INDEX job_events_by_job ON job_events (job, number);
 )sql",
+      R"sql(
+ALTER TABLE jobs ADD COLUMN trace_id TEXT NOT NULL DEFAULT '';
+)sql",
   };
   return scripts;
 }
@@ -63,7 +66,7 @@ constexpr auto kRetryLater = std::chrono::seconds(60);
 constexpr char kColumns[] =
     "number, id, request, request_text, start_model, start_version, start_digest, publish_model, state, attempt, "
     "barren_attempts, fence, worker, progress, state_number, state_digest, publishing, published_version, "
-    "published_digest, promoted, ess, ess_error, error, created_ms, updated_ms";
+    "published_digest, promoted, ess, ess_error, error, created_ms, updated_ms, trace_id";
 
 absl::StatusOr<JobRecord> ReadRow(const SqlStatement& row) {
   JobRecord job;
@@ -94,6 +97,7 @@ absl::StatusOr<JobRecord> ReadRow(const SqlStatement& row) {
   job.error = row.Bytes(at++);
   job.created_ms = row.Integer(at++);
   job.updated_ms = row.Integer(at++);
+  job.trace_id = row.Bytes(at++);
   if (request && progress && v1::JobState_IsValid(static_cast<int>(state))) return job;
   return absl::DataLossError(
       absl::StrCat("the row of job ", job.id, " does not parse; restore the job table from a copy"));
@@ -184,16 +188,18 @@ absl::StatusOr<JobRecord> JobTable::Submit(const JobRecord& job) {
           absl::ResourceExhaustedError(absl::StrCat(waiting, " jobs wait or run already; ask again later")),
           kRetryLater);
     }
-    ASSIGN_OR_RETURN(SqlStatement insert,
-                     database_->Prepare("INSERT INTO jobs (id, idempotency_key, request, request_text, start_model, "
-                                        "start_version, start_digest, publish_model, priority, state, created_ms, "
-                                        "updated_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)"));
+    ASSIGN_OR_RETURN(
+        SqlStatement insert,
+        database_->Prepare("INSERT INTO jobs (id, idempotency_key, request, request_text, start_model, "
+                           "start_version, start_digest, publish_model, priority, state, created_ms, "
+                           "updated_ms, trace_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12)"));
     insert.BindText(1, job.id).BindText(2, job.request.idempotency_key());
     insert.BindBlob(3, job.request.SerializeAsString()).BindText(4, job.request_text);
     insert.BindText(5, job.start_model).Bind(6, static_cast<int64_t>(job.start_version));
     insert.BindBlob(7, job.start_digest).BindText(8, job.publish_model);
     insert.Bind(9, static_cast<int64_t>(job.request.priority()));
     insert.Bind(10, int64_t{v1::JOB_STATE_PENDING}).Bind(11, Now());
+    insert.BindText(12, job.trace_id);
     RETURN_IF_ERROR(insert.Run());
     ASSIGN_OR_RETURN(stored, Get(job.id));
     return AddEvent(stored, "submitted", absl::StrCat("from ", job.start_model, "/", job.start_version));
@@ -370,6 +376,7 @@ v1::Job ToJob(const JobRecord& record) {
   job.set_start_version(record.start_version);
   job.set_worker(record.worker);
   job.set_created(TimeText(record.created_ms));
+  job.set_trace_id(record.trace_id);
   job.set_updated(TimeText(record.updated_ms));
   return job;
 }

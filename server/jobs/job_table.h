@@ -47,6 +47,7 @@ struct JobRecord {
   std::string error;
   int64_t created_ms = 0;  // Unix time
   int64_t updated_ms = 0;
+  std::string trace_id;  // of the request that submitted it
 };
 
 class JobTable {

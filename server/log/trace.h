@@ -1,26 +1,11 @@
-// W3C trace context (https://www.w3.org/TR/trace-context): which request of a user's a log line belongs to.
-//
-// Thread-safety: thread-safe.
+// The trace that a log line belongs to.
 #pragma once
 
-#include <optional>
-#include <string>
-
+#include "core/base/trace_context.h"
 #include "server/log/log.h"
 
 namespace haarflow {
 
-struct TraceContext {
-  std::string trace_id;   // 32 lower-case hexadecimal digits
-  std::string parent_id;  // 16; empty when the caller has sent none and the server made the trace
-};
-
-// `header`: "00-<trace id>-<parent id>-<flags>", all lower-case hexadecimal; what a later version appends after a dash
-// is ignored. Nothing for anything else: version ff, an id of zeros, capitals, another length. What is malformed comes
-// from outside and is not to be shown anywhere.
-std::optional<TraceContext> ParseTraceparent(const std::string& header);
-// A trace of the server's own, for a request that has none.
-TraceContext NewTrace();
 // trace_id, and parent_id where there is one.
 LogFields TraceFields(const TraceContext& trace);
 

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -268,6 +269,10 @@ CLI::App* AddWork(CLI::App* app, WorkerOptions* options, int* threads, std::stri
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   work->add_flag("--once", options->once, "Exit after one job");
+  const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  work->add_option("--log-format", options->log_format, "text, or json: an object a line")
+      ->transform(CLI::CheckedTransformer(formats))
+      ->default_str("text");
   work->add_option("--token-file", *token_file,
                    "File with a token of the role trainer, mode 0600; else $HAARFLOW_TOKEN_FILE");
   work->add_flag("--tls", options->connection.tls, "TLS with the system's authorities");
@@ -315,6 +320,7 @@ int Main(int argc, char** argv) {
     ASSIGN_OR_RETURN(worker.connection.token, TokenFor(token_file));
     worker.threads = args.threads;
     worker.crew = args.crew;
+    SetLogFormat(worker.log_format);
     return RunWorker(worker);
   };
 #endif

@@ -62,9 +62,13 @@ class Heartbeats {
  public:
   enum class Verdict { kGoOn, kCancelled, kLost };
 
-  Heartbeats(WorkerLink* link, const v1::Lease& lease, double lease_seconds, double patience_seconds)
+  Heartbeats(WorkerLink* link, const v1::Lease& lease, double lease_seconds, double patience_seconds,
+             const LogFields& fields)
       : link_(link), lease_(lease), patience_(patience_seconds), period_(std::min(kLongestBeat, lease_seconds / 3)) {
-    thread_ = std::thread([this] { Run(); });
+    thread_ = std::thread([this, fields] {
+      const LogScope scope(fields);
+      Run();
+    });
   }
   ~Heartbeats() {
     {
@@ -139,6 +143,11 @@ v1::JobProgress ToProgress(const RetuneProgress& p) {
   return progress;
 }
 
+// The trace of the request that submitted the job: it leads from the user's error or log line to these.
+LogFields LogFieldsOf(const v1::Job& job) {
+  return job.trace_id().empty() ? LogFields() : LogFields{{"trace_id", job.trace_id()}};
+}
+
 // One leased job.
 class JobRun {
  public:
@@ -147,9 +156,10 @@ class JobRun {
         link_(link),
         leased_(std::move(leased)),
         scratch_(scratch),
-        beats_(link, leased_.lease(), leased_.lease_seconds(), options.patience_seconds) {}
+        beats_(link, leased_.lease(), leased_.lease_seconds(), options.patience_seconds, LogFieldsOf(leased_.job())) {}
 
   void Run() {
+    const LogScope scope(LogFieldsOf(leased_.job()));
     const absl::Status status = Work();
     if (status.ok()) return;
     const LogFields about = {{"job", leased_.lease().job_id()}, {"reason", Message(status)}};

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "client/client.h"
 #include "core/train/crew.h"
+#include "server/log/log.h"
 
 namespace haarflow {
 
@@ -24,6 +25,7 @@ struct WorkerOptions {
   std::string scratch;   // empty: a temporary directory
   double state_seconds = 15;
   bool once = false;
+  LogFormat log_format = LogFormat::kText;
   std::function<bool()> stop;     // polled about ten times a second
   double patience_seconds = 900;  // without a server, before the job is dropped
 };

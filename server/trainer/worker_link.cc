@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "client/endpoint.h"
 #include "client/rpc.h"
 #include "core/base/digest.h"
 #include "core/base/status.h"
@@ -37,9 +38,31 @@ void WriteFiles(grpc::ClientWriter<v1::UploadRequest>* writer, const v1::Lease& 
 
 absl::StatusOr<std::unique_ptr<WorkerLink>> WorkerLink::Connect(const std::string& address, ClientOptions options) {
   options.max_receive_bytes = kMaxMessageBytes;
-  ASSIGN_OR_RETURN(const auto channel, MakeChannel(address, options));
-  auto stub = v1::WorkerService::NewStub(channel);
-  return std::unique_ptr<WorkerLink>(new WorkerLink(address, std::move(options), std::move(stub)));
+  auto link = std::unique_ptr<WorkerLink>(new WorkerLink(address, std::move(options)));
+  const absl::Status found = link->Way().status();
+  if (!found.ok() && !(IsEndpointFile(address) && absl::IsUnavailable(found))) return found;
+  return link;
+}
+
+absl::StatusOr<WorkerLink::Stub> WorkerLink::Way() {
+  MutexLock lock(&mutex_);
+  if (stub_ == nullptr) {
+    ASSIGN_OR_RETURN(dialled_, ResolveAddress(address_));
+    ASSIGN_OR_RETURN(const auto channel, MakeChannel(dialled_, options_));
+    stub_ = v1::WorkerService::NewStub(channel);
+  }
+  return stub_;
+}
+
+absl::Status WorkerLink::Ended(const grpc::Status& status) {
+  const bool unreached = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                         status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (unreached && IsEndpointFile(address_)) {
+    const auto address = ResolveAddress(address_);
+    MutexLock lock(&mutex_);
+    if (address.ok() && *address != dialled_) stub_ = nullptr;  // calls that run keep their own
+  }
+  return ToAbsl(status, address_);
 }
 
 // Token and deadline of a call.
@@ -50,30 +73,33 @@ void WorkerLink::Begin(grpc::ClientContext* context, double seconds) const {
 }
 
 absl::StatusOr<v1::LeaseJobResponse> WorkerLink::LeaseJob(const std::string& worker, double wait_seconds) {
+  ASSIGN_OR_RETURN(const Stub way, Way());
   grpc::ClientContext context;
   Begin(&context, wait_seconds + kCallSeconds);
   v1::LeaseJobRequest request;
   request.set_worker(worker);
   request.set_wait_seconds(wait_seconds);
   v1::LeaseJobResponse response;
-  RETURN_IF_ERROR(ToAbsl(stub_->LeaseJob(&context, request, &response), address_));
+  RETURN_IF_ERROR(Ended(way->LeaseJob(&context, request, &response)));
   return response;
 }
 
 absl::StatusOr<v1::HeartbeatResponse> WorkerLink::Heartbeat(const v1::HeartbeatRequest& request) {
+  ASSIGN_OR_RETURN(const Stub way, Way());
   grpc::ClientContext context;
   Begin(&context, kCallSeconds);
   v1::HeartbeatResponse response;
-  RETURN_IF_ERROR(ToAbsl(stub_->Heartbeat(&context, request, &response), address_));
+  RETURN_IF_ERROR(Ended(way->Heartbeat(&context, request, &response)));
   return response;
 }
 
 absl::StatusOr<std::map<std::string, std::string>> WorkerLink::FetchCheckpoint(const v1::Lease& lease) {
+  ASSIGN_OR_RETURN(const Stub way, Way());
   grpc::ClientContext context;
   Begin(&context, kTransferSeconds);
   v1::FetchCheckpointRequest request;
   *request.mutable_lease() = lease;
-  const auto reader = stub_->FetchCheckpoint(&context, request);
+  const auto reader = way->FetchCheckpoint(&context, request);
   std::map<std::string, std::string> files;
   std::map<std::string, uint64_t> totals;
   v1::FileChunk chunk;
@@ -94,7 +120,7 @@ absl::StatusOr<std::map<std::string, std::string>> WorkerLink::FetchCheckpoint(c
   }
   const grpc::Status status = reader->Finish();
   RETURN_IF_ERROR(bad);
-  RETURN_IF_ERROR(ToAbsl(status, address_));
+  RETURN_IF_ERROR(Ended(status));
   for (const auto& [name, bytes] : files) {
     if (bytes.size() != totals[name])
       return absl::DataLossError(absl::StrCat("the server's file ", name, " is cut off"));
@@ -103,22 +129,24 @@ absl::StatusOr<std::map<std::string, std::string>> WorkerLink::FetchCheckpoint(c
 }
 
 absl::Status WorkerLink::UploadState(const v1::Lease& lease, const std::string& bytes) {
+  ASSIGN_OR_RETURN(const Stub way, Way());
   grpc::ClientContext context;
   Begin(&context, kTransferSeconds);
   v1::UploadResponse response;
-  const auto writer = stub_->UploadState(&context, &response);
+  const auto writer = way->UploadState(&context, &response);
   WriteFiles(writer.get(), lease, {{"state", bytes}}, Sha256Of(bytes).Bytes());
-  return ToAbsl(writer->Finish(), address_);
+  return Ended(writer->Finish());
 }
 
 absl::StatusOr<v1::UploadResponse> WorkerLink::PublishVersion(const v1::Lease& lease, const Files& files,
                                                               const std::string& digest) {
+  ASSIGN_OR_RETURN(const Stub way, Way());
   grpc::ClientContext context;
   Begin(&context, kTransferSeconds);
   v1::UploadResponse response;
-  const auto writer = stub_->PublishVersion(&context, &response);
+  const auto writer = way->PublishVersion(&context, &response);
   WriteFiles(writer.get(), lease, files, digest);
-  RETURN_IF_ERROR(ToAbsl(writer->Finish(), address_));
+  RETURN_IF_ERROR(Ended(writer->Finish()));
   return response;
 }
 

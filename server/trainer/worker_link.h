@@ -11,13 +11,16 @@
 
 #include "absl/status/statusor.h"
 #include "client/client.h"
+#include "core/base/mutex.h"
 #include "haarflow/v1/worker.grpc.pb.h"
 
 namespace haarflow {
 
 class WorkerLink {
  public:
-  // INVALID_ARGUMENT for what is no address; as Client::Connect for tokens and PEM files. Connects lazily.
+  // INVALID_ARGUMENT for what is no address; as Client::Connect for tokens and PEM files. Connects lazily. A server
+  // known by its endpoint file ("file:/path") need not run yet, and is looked for there again whenever it does not
+  // answer: it may have moved to another node.
   static absl::StatusOr<std::unique_ptr<WorkerLink>> Connect(const std::string& address, ClientOptions options);
 
   absl::StatusOr<v1::LeaseJobResponse> LeaseJob(const std::string& worker, double wait_seconds);
@@ -30,13 +33,20 @@ class WorkerLink {
                                                     const std::string& digest);
 
  private:
-  WorkerLink(std::string address, ClientOptions options, std::unique_ptr<v1::WorkerService::Stub> stub)
-      : address_(std::move(address)), options_(std::move(options)), stub_(std::move(stub)) {}
+  using Stub = std::shared_ptr<v1::WorkerService::Stub>;
+
+  WorkerLink(std::string address, ClientOptions options) : address_(std::move(address)), options_(std::move(options)) {}
   void Begin(grpc::ClientContext* context, double seconds) const;
+  // The way to the server as it is known; UNAVAILABLE while its endpoint file is not there.
+  absl::StatusOr<Stub> Way();
+  // `status` of a call as the caller sees it. After one that did not reach the server the endpoint file is read again.
+  absl::Status Ended(const grpc::Status& status);
 
   const std::string address_;
   const ClientOptions options_;
-  const std::unique_ptr<v1::WorkerService::Stub> stub_;
+  Mutex mutex_;
+  std::string dialled_ ABSL_GUARDED_BY(mutex_);
+  Stub stub_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace haarflow

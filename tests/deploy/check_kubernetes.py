@@ -13,8 +13,8 @@ VERSION = "1.31"
 
 
 class Checker:
-    def __init__(self, objects, flags):
-        self.objects, self.flags, self.problems = objects, flags, []
+    def __init__(self, objects, flags, tls):
+        self.objects, self.flags, self.tls, self.problems = objects, flags, tls, []
 
     def expect(self, condition, text):
         if not condition:
@@ -54,12 +54,32 @@ class Checker:
                     f"{where}: terminationGracePeriodSeconds {spec['terminationGracePeriodSeconds']}, a drain lasts {drain} and 10 s")
         ports = {p["name"]: p["containerPort"] for p in container["ports"]}
         self.expect(flags["listen"].endswith(f":{ports['grpc']}") and flags["metrics"].endswith(f":{ports['metrics']}"), f"{where}: ports")
-        for probe in ("startupProbe", "readinessProbe"):
-            self.expect(container[probe]["grpc"]["port"] == ports["grpc"], f"{where}: {probe}")
-        self.expect("livenessProbe" in container, f"{where}: no livenessProbe")
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if self.tls:
+                command = container[probe]["exec"]["command"]
+                self.expect(command[0] == "haarflow" and command[-1] == "healthcheck" and f"--server=localhost:{ports['grpc']}" in command and
+                            {c.split("=")[0] for c in command if c.startswith("--tls")} == {"--tls-ca", "--tls-cert", "--tls-key"}, f"{where}: {probe}")
+            else:
+                self.expect(container[probe]["grpc"]["port"] == ports["grpc"], f"{where}: {probe}")
+        self.expect(("insecure" in flags) != ({"tls-cert", "tls-key", "tls-client-ca"} <= flags.keys()), f"{where}: insecure, or all of TLS")
+        self.expect(self.tls != ("insecure" in flags), f"{where}: {'insecure in spite of TLS' if self.tls else 'TLS, which was not meant'}")
         mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
         store = next((m for p, m in mounts.items() if flags["store"].startswith(p)), {})
         self.expect(flags["role"] != "sampler" or store.get("readOnly") is True, f"{where}: a sampler's store is not read-only")
+
+    def certificates(self):
+        """Every file below /tls that is named is one that the init container copies there, from the secret."""
+        for thing in self.objects:
+            for container in containers(thing):
+                named = set(re.findall(r"/tls/[a-z.]+", " ".join([*container.get("args", []), *str(container.get("readinessProbe", "")).split()])))
+                copied = {f"/tls/{name}" for name in ("tls.crt", "tls.key", "ca.crt")}
+                self.expect(named <= copied, f"{container['name']}: {named - copied}")
+                self.expect(not named or any(m["mountPath"] == "/tls" for m in container["volumeMounts"]), f"{container['name']}: /tls is not mounted")
+            if pod_spec(thing):
+                first = pod_spec(thing)["initContainers"][0]
+                self.expect(first["name"] == "certificates" and "chmod 600 /tls/tls.key" in first["command"][-1], "the key is not made the server's own")
+                secrets = [v["secret"] for v in pod_spec(thing)["volumes"] if "secret" in v]
+                self.expect([s["secretName"] for s in secrets] == ["haarflow-tls"], f"secrets: {secrets}")
 
     def whole(self):
         for thing in self.objects:
@@ -103,11 +123,13 @@ def main():
     root = pathlib.Path(sys.argv[1])
     flags = set(re.findall(r'"--([a-z-]+)[,"]', (root / "server/config/server_config.cc").read_text()))
     problems = []
-    for directory in ("base", "overlays/gpu"):
+    for directory in ("base", "overlays/gpu", "overlays/tls"):
         objects = render(root / "deploy/kubernetes" / directory)
         print(f"deploy/kubernetes/{directory}: {', '.join(sorted(o['kind'] + ' ' + o['metadata']['name'] for o in objects))}")
-        checker = Checker(objects, flags)
+        checker = Checker(objects, flags, directory.endswith("tls"))
         checker.whole()
+        if checker.tls:
+            checker.certificates()
         gpu = [c["resources"]["limits"].get("nvidia.com/gpu") for o in objects for c in containers(o) if "--device=cuda:0" in c.get("args", [])]
         checker.expect(gpu == (["1"] if "gpu" in directory else []), f"GPU limits: {gpu}")
         problems += [f"{directory}: {p}" for p in schema_problems(objects) + checker.problems]

@@ -23,7 +23,7 @@ def build(source, work):
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(work / "wheel"), str(work / "source" / "client" / "python"))
     (wheel,) = (work / "wheel").glob("haarflow-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {"haarflow/py.typed", "haarflow/v1/sampler_pb2.py", "haarflow/v1/sampler_pb2.pyi", "haarflow/v1/sampler_pb2_grpc.py",
+    wanted = {"haarflow/py.typed", "haarflow/v1/sampler_pb2.py", "haarflow/v1/sampler_pb2.pyi", "haarflow/v1/sampler_pb2_grpc.py", "haarflow/v1/admin_pb2_grpc.py",
               "haarflow/v1/tuning_pb2_grpc.py", "haarflow/report/page.py"}
     if wanted - names:
         sys.exit(f"FAILED: {wheel.name} lacks {sorted(wanted - names)}")

@@ -68,8 +68,10 @@ class JobsTest : public ::testing::Test {
     server_->Signal(SIGKILL);
     EXPECT_EQ(server_->Wait(), -SIGKILL);
   }
-  std::unique_ptr<ChildProcess> StartTrainer(const std::string& name, std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {"work", "--server", address_, "--name", name, "--threads", "1"};
+  std::unique_ptr<ChildProcess> StartTrainer(const std::string& name, std::vector<std::string> more = {},
+                                             const std::string& server = "") const {
+    std::vector<std::string> arguments = {"work",      "--server", server.empty() ? address_ : server, "--name", name,
+                                          "--threads", "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return std::make_unique<ChildProcess>("haarflow-trainer", arguments);
   }

@@ -42,6 +42,10 @@ TEST(Trace, OfTheServersOwnAreValidAndDiffer) {
   const TraceContext one = NewTrace();
   EXPECT_TRUE(ParseTraceparent("00-" + one.trace_id + "-" + kParent + "-00").has_value()) << one.trace_id;
   EXPECT_NE(one.trace_id, NewTrace().trace_id);
+  const auto sent = ParseTraceparent(TraceparentOf(one));
+  ASSERT_TRUE(sent.has_value());
+  EXPECT_EQ(sent->trace_id, one.trace_id);
+  EXPECT_NE(sent->parent_id, ParseTraceparent(TraceparentOf(one))->parent_id) << "each call's own";
   EXPECT_EQ(TraceFields(one).size(), 1u) << "nobody is its parent";
   EXPECT_EQ(TraceFields({kTrace, kParent}), (LogFields{{"trace_id", kTrace}, {"parent_id", kParent}}));
 }

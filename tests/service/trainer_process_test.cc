@@ -99,6 +99,50 @@ TEST_F(TrainerTest, AKilledServerComesBackAndTheTrainerNeverStopped) {
   EXPECT_TRUE(trainer->WaitForOutput("job cancelled")) << trainer->output();
 }
 
+TEST_F(TrainerTest, AServerThatMovedIsFoundAgainByItsEndpointFile) {
+  const std::string file = "file:" + store_.path("endpoint.json");
+  // Not there yet: a batch system starts both when it likes.
+  const auto trainer = StartTrainer("w", {"--state-seconds", "0", "--log-format", "json"}, file);
+  ASSERT_TRUE(trainer->WaitForOutput("no server has published its address")) << trainer->output();
+  StartServer();
+  const std::string before = address_;
+  const std::string id = Endless();
+  ASSERT_TRUE(trainer->WaitForOutput("state uploaded", 2)) << trainer->output();
+  KillServer();
+  address_.clear();  // another port
+  StartServer();
+  ASSERT_NE(address_, before);
+  const v1::Job back = WatchUntil(id, [](const v1::Job& job) { return job.progress().step() > 0; });
+  WatchUntil(id, [&](const v1::Job& job) { return job.progress().step() > back.progress().step() + 50; });
+  EXPECT_EQ(GetJob(id).attempt(), 1) << "it never stopped";
+  EXPECT_EQ(Cancel(id).second.state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_TRUE(trainer->WaitForOutput("job cancelled")) << trainer->output();
+}
+
+TEST_F(TrainerTest, LogsAreObjectsAndLeadToTheRequestThatSubmittedTheJob) {
+  StartServer({"--log-format", "json"});
+  const std::string trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+  const auto trainer = StartTrainer("w", {"--log-format", "json"});
+  ChildProcess retune("haarflow", {"--json", "retune", "test", "--set", "lambda=3", "--ess", "0.99999"},
+                      {"HAARFLOW_SERVER=" + address_, "TRACEPARENT=00-" + trace + "-00f067aa0ba902b7-01"});
+  EXPECT_EQ(retune.Wait(), 0) << retune.output();
+  ASSERT_TRUE(trainer->WaitForOutput("\"training\"")) << trainer->output();
+  trainer->Signal(SIGTERM);
+  EXPECT_EQ(trainer->Wait(), 0);
+  std::istringstream lines(trainer->output());
+  int with_trace = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    ASSERT_TRUE(json.is_object() && json.contains("time") && json.contains("message")) << line;
+    if (json.contains("job")) {
+      EXPECT_EQ(json["trace_id"], trace) << line;
+      ++with_trace;
+    }
+  }
+  EXPECT_GE(with_trace, 2);
+  EXPECT_THAT(server_->output(), HasSubstr(trace)) << "the server's line about the submission";
+}
+
 TEST_F(TrainerTest, ToldToStopATrainerGivesItsJobBack) {
   StartServer();
   const auto trainer = StartTrainer("w");

@@ -1,4 +1,5 @@
 // Noise, digests and files against published vectors and their contracts.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -7,10 +8,12 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "core/base/digest.h"
 #include "core/base/file.h"
 #include "core/base/noise.h"
+#include "core/base/temporary_name.h"
 #include "gtest/gtest.h"
 
 namespace haarflow {
@@ -149,6 +152,48 @@ TEST_F(FileTest, AFailedWriteLeavesTheOldContentAndNoTemporary) {
   size_t entries = 0;
   for (const auto& entry : std::filesystem::directory_iterator(directory_)) entries += entry.path() != "";
   EXPECT_EQ(entries, 1u);
+}
+
+// The id of a process that has ended, and whose name is free again as far as can be seen.
+pid_t EndedProcess() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+  return child;
+}
+
+TEST(TemporaryName, WhatAKilledWriterLeftIsRemovedByTheNextOfTheSameFile) {
+  const std::string directory = ::testing::TempDir() + "/abandoned";
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directories(directory);
+  const std::string path = directory + "/out.h5", mine = TemporaryNameOf(path);
+  EXPECT_NE(mine, TemporaryNameOf(path));
+  // As a writer of ours names it, with the number of the process exchanged.
+  const std::string own = "." + std::to_string(::getpid()) + ".";
+  const auto of_process = [&](std::string name, pid_t process) {
+    const size_t at = name.rfind(own);
+    EXPECT_NE(at, std::string::npos) << name;
+    return name.replace(at, own.size(), "." + std::to_string(process) + ".");
+  };
+  const pid_t gone = EndedProcess();
+  const std::string abandoned = of_process(mine, gone);
+  const std::vector<std::string> kept = {mine,  // of a living process
+                                         of_process(TemporaryNameOf(directory + "/out.h5x"), gone),  // another file's
+                                         path + ".tmp.elsewhere.1." + std::to_string(gone) + ".1",   // another host's
+                                         abandoned + "x",
+                                         path + ".tmp." + std::to_string(gone),
+                                         path};
+  for (const std::string& name : kept) std::ofstream(name) << "kept";
+  std::ofstream(abandoned) << "half";
+  ASSERT_TRUE(WriteFileAtomically(path, "whole").ok());
+  EXPECT_FALSE(std::filesystem::exists(abandoned));
+  for (const std::string& name : kept) EXPECT_TRUE(std::filesystem::exists(name)) << name;
+  EXPECT_EQ(*ReadFile(path, 100), "whole");
+  std::ofstream(abandoned) << "half";
+  RemoveAbandoned(directory + "/absent/out.h5");  // no such directory: nothing happens
+  RemoveAbandoned(path);
+  EXPECT_FALSE(std::filesystem::exists(abandoned));
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

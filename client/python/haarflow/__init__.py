@@ -13,6 +13,7 @@
 """
 
 from . import files, report, series
+from .admin import Admin, Refreshed, ServerStatus
 from .client import Client, connect
 from .connection import Retry
 from .errors import CorruptData, HaarflowError, JobFailed, RequestRefused, ServerUnavailable
@@ -25,7 +26,7 @@ from .theory import parameters, with_changes
 __version__ = "0.1.0"
 
 __all__ = [
-    "Autocorrelation", "Batch", "Client", "CorruptData", "Estimate", "HaarflowError", "Job", "JobFailed", "JobHandle", "LogZ",
-    "Measurement", "Model", "RequestRefused", "Retry", "Run", "SampleStream", "ServerUnavailable", "Statistics", "concatenate",
+    "Admin", "Autocorrelation", "Batch", "Client", "CorruptData", "Estimate", "HaarflowError", "Job", "JobFailed", "JobHandle", "LogZ",
+    "Measurement", "Model", "Refreshed", "RequestRefused", "Retry", "Run", "SampleStream", "ServerStatus", "ServerUnavailable", "Statistics", "concatenate",
     "connect", "effective_sample_size", "files", "gamma_method", "log_mean_weight", "parameters", "report", "series", "weighted_mean", "with_changes",
 ]

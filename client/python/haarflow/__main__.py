@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         "report", help="a page about a file or a model: histories, distributions, autocorrelation, weights, a verdict",
         description="Makes one self-contained HTML page: histories, histograms against exact curves, autocorrelation, weights, and a verdict "
                     "in words.")
-    command.add_argument("subject", metavar="FILE|MODEL", help="an HDF5 file of `haarflow sample`, or the name of a model to draw from")
+    command.add_argument("subject", metavar="FILE|MODEL", help="a file of `haarflow sample` (HDF5, npy, ILDG, NERSC), or the name of a model to draw from")
     command.add_argument("-o", "--output", metavar="HTML", help="the page; default: the subject's name with .html, in this directory")
     command.add_argument("--png", metavar="DIRECTORY", help="write the figures as PNG files too")
     drawing = command.add_argument_group("models")
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _is_file(subject: str) -> bool:
-    return subject.endswith((".h5", ".hdf5", ".npy")) or "/" in subject or Path(subject).is_file()
+    return subject.endswith((".h5", ".hdf5", ".npy", ".lime", ".ildg", ".nersc")) or "/" in subject or Path(subject).is_file()
 
 
 def _default_output(subject: str) -> str:
@@ -71,8 +71,6 @@ def _default_output(subject: str) -> str:
 
 def _make(options: argparse.Namespace) -> report.Report:
     if _is_file(options.subject):
-        if options.subject.endswith(".npy"):
-            raise UsageError(f"{options.subject}: reports read HDF5; draw with `haarflow sample -o FILE.h5`")
         return report.of_file(options.subject)
     with connect(options.server, token_file=options.token_file, tls=options.tls, ca_file=options.tls_ca, certificate_file=options.tls_cert,
                  key_file=options.tls_key) as client:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from . import theory
+from .admin import Admin
 from .connection import DEFAULT_SERVER, Attempts, Connection, Retry, find_token
 from .errors import CorruptData, HaarflowError, RequestRefused
 from .jobs import Job, JobHandle
@@ -65,16 +66,29 @@ def connect(server: str | None = None, *, token_file: str | os.PathLike[str] | N
 
 
 class Client:
-    """Asks one server, over one connection. Thread-safe. A context manager; made by `connect`."""
+    """Asks one server, over one connection. Thread-safe. A context manager; made by `connect`.
+
+    Attributes
+    ----------
+    admin : Admin
+        What an operator does: promote, roll back, pin, unload.
+    trace_id : str
+        What the calls of this client have in common in the logs of servers; also in the messages of their errors.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sampler = sampler_pb2_grpc.SamplerServiceStub(connection.channel)
         self._tuning = tuning_pb2_grpc.TuningServiceStub(connection.channel)
+        self.admin = Admin(connection)
 
     @property
     def address(self) -> str:
         return self._connection.address
+
+    @property
+    def trace_id(self) -> str:
+        return self._connection.trace_id
 
     def close(self) -> None:
         """Closes the connection; streams that run end with an error."""
@@ -333,6 +347,10 @@ class Client:
     def job(self, job_id: str) -> JobHandle:
         """A job by its id."""
         return JobHandle(self._connection, self._connection.call(self._tuning.GetJob, tuning_pb2.GetJobRequest(job_id=job_id)))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancels a job: `JobHandle.cancel` by its id. RequestRefused (FAILED_PRECONDITION) for one that has ended otherwise."""
+        return Job.of(self._connection.call(self._tuning.CancelJob, tuning_pb2.CancelJobRequest(job_id=job_id)))
 
     def jobs(self, count: int = 20) -> list[Job]:
         """The newest jobs first, at most `count`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -123,6 +124,12 @@ def _read_pem(path: str | os.PathLike[str] | None) -> bytes | None:
     return text
 
 
+def _trace_id() -> str:
+    """That of $TRACEPARENT (W3C trace context) where it is valid, as a workflow or a batch job sets it; else a new one."""
+    given = re.fullmatch(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", os.environ.get("TRACEPARENT", ""))
+    return given[1] if given else f"{random.getrandbits(127) + 1:032x}"
+
+
 class Connection:
     """A channel to one server, the token that goes with every call, and the patience with restarts. Thread-safe."""
 
@@ -156,11 +163,17 @@ class Connection:
         else:
             self.channel = grpc.insecure_channel(address, options)
         self.address = address
-        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._caller = (("authorization", f"Bearer {token}"),) if token else ()
+        self.trace_id = _trace_id()
         self.retry = retry
         self.deadline = deadline
         self._wait = wait
         self._has_answered = False
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries: the token, and the trace with a parent id of the call's own."""
+        return (*self._caller, ("traceparent", f"00-{self.trace_id}-{random.getrandbits(63) + 1:016x}-00"))
 
     def close(self) -> None:
         self.channel.close()
@@ -176,7 +189,7 @@ class Connection:
 
     def error(self, error: grpc.RpcError) -> tuple[HaarflowError, float | None]:
         """The exception for `error`, and the least pause before another attempt: None where there is no sense in one."""
-        made = from_rpc(error, self.address)
+        made = from_rpc(error, self.address, self.trace_id)
         if not isinstance(made, ServerUnavailable):
             self.answered()
             return made, None
@@ -189,15 +202,15 @@ class Connection:
                     return made, int(value) / 1000
         return made, None
 
-    def call(self, method: Callable[..., Answer], request: object) -> Answer:
-        """A call that returns one message, repeated while the server is away. Only for calls that may be repeated."""
+    def call(self, method: Callable[..., Answer], request: object, deadline: float | None = None, repeat: bool = True) -> Answer:
+        """A call that returns one message, repeated while the server is away; `repeat` is False for calls that may not be."""
         attempts = Attempts(self)
         while True:
             try:
-                answer = method(request, timeout=self.deadline, metadata=self.metadata)
+                answer = method(request, timeout=max(self.deadline, deadline or 0.0), metadata=self.metadata)
             except grpc.RpcError as error:
                 made, pause = self.error(error)
-                if pause is None:
+                if pause is None or not repeat:
                     raise made from None
                 attempts.wait(made, pause)
             else:

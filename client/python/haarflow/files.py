@@ -1,4 +1,5 @@
-"""Reading what ``haarflow sample -o FILE.h5`` wrote (layout: client/README.md). Needs h5py."""
+"""Reading what ``haarflow sample -o FILE`` wrote (layouts: client/README.md): HDF5 (needs h5py), npy, and of SU(3) in four dimensions
+ILDG and NERSC."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from . import gauge_files, npy_files
 from .errors import CorruptData, HaarflowError
 from .records import Batch, Run, Statistics
 from .v1 import sampler_pb2
@@ -40,7 +42,8 @@ def read(path: str | os.PathLike[str], fields: bool = True) -> Batch:
     Parameters
     ----------
     path : path
-        An HDF5 file that ``haarflow sample`` finished.
+        A file that ``haarflow sample`` finished: .h5 or .hdf5, .npy (with FILE.table.npy and FILE.json beside it), .lime, .ildg or .nersc (a
+        single configuration, or the name of a run of several).
     fields : bool, optional
         False: weights and observables alone, for files that do not fit into memory.
 
@@ -54,11 +57,15 @@ def read(path: str | os.PathLike[str], fields: bool = True) -> Batch:
     HaarflowError
         There is no such file, it is none of these (CorruptData when it contradicts itself), or h5py is missing.
     """
+    name = os.fspath(path)
+    if name.endswith(".npy"):
+        return npy_files.read(name, fields)
+    if gauge_files.is_name(name):
+        return gauge_files.read(name, fields)
     try:
         import h5py
     except ImportError as error:
         raise HaarflowError("reading HDF5 needs h5py: pip install h5py") from error
-    name = os.fspath(path)
     try:
         file = h5py.File(name, "r")
     except OSError as error:
@@ -99,6 +106,10 @@ def _read(file: Any, name: str, fields: bool) -> Batch:
 
 def attribute(path: str | os.PathLike[str], name: str) -> str:
     """An attribute of the file as text; "" where it has none."""
+    name_of_file = os.fspath(path)
+    if name_of_file.endswith(".npy") or gauge_files.is_name(name_of_file):
+        described = (npy_files if name_of_file.endswith(".npy") else gauge_files).attributes(name_of_file)
+        return str(described.get(name, ""))
     import h5py
 
     with h5py.File(os.fspath(path), "r") as file:

@@ -24,7 +24,9 @@ class Estimate:
     tau_int, tau_int_error : float
         Integrated autocorrelation time in chain steps, 0.5 for independent ones (METROPOLIS); NaN for weighted samples.
     exact : float or None
-        Where the value is known in closed form.
+        Where the value is known independently of the run.
+    exact_uncertainty : float
+        Of `exact`: 0 for closed forms, which is all that a server says.
     """
 
     value: float
@@ -32,13 +34,14 @@ class Estimate:
     tau_int: float = float("nan")
     tau_int_error: float = float("nan")
     exact: float | None = None
+    exact_uncertainty: float = 0.0
 
     @property
     def pull(self) -> float | None:
-        """``(value - exact) / error``; None where there is no exact value, or no error above the rounding of the value."""
+        """``(value - exact) / error``, both errors together where the exact value has one; None where there is no exact value, or no error above the rounding of the value."""
         if self.exact is None or not np.isfinite(self.error) or self.error <= 1e-12 * abs(self.value):
             return None
-        return (self.value - self.exact) / self.error
+        return float((self.value - self.exact) / np.hypot(self.error, self.exact_uncertainty))
 
     def __str__(self) -> str:
         return with_error(self.value, self.error)

@@ -17,7 +17,7 @@ import haarflow
 
 ROOT = Path(os.environ.get("HAARFLOW_SOURCE_DIR", Path(__file__).resolve().parents[3]))
 BIN = Path(os.environ.get("HAARFLOW_BIN_DIR", ROOT / "build" / "release" / "bin"))
-MODELS = ("u1-l8-b2", "u1-l16-perfect", "su2-l16-perfect", "su2-matrix-b9", "su3-matrix-b9", "su3-l16-perfect", "phi4-l6-e1")
+MODELS = ("u1-l8-b2", "u1-l16-perfect", "su2-l16-perfect", "su2-matrix-b9", "su3-matrix-b9", "su3-l16-perfect", "phi4-l6-e1", "su3-4x4x4x4-b1-leading")
 # What one chunk holds at most: small, so that streams have many.
 CHUNK = 65536
 

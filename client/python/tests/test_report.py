@@ -45,6 +45,79 @@ def test_a_file_is_the_batch_that_was_streamed(client: haarflow.Client, drawn: P
                                   client.sample("u1-l8-b2", 4100, seed=1, observables=["charge"], fields=False).collect().chain("charge"))
 
 
+def draw(server: Server, *arguments: str | Path) -> None:
+    subprocess.run([BIN / "haarflow", "--server", server.address, "sample", *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("model", "count", "names"), [("u1-l8-b2", "3000", ["f.npy"]), ("su3-4x4x4x4-b1-leading", "12", ["f.npy", "f.lime", "f.nersc"]),
+                                                       ("su3-4x4x4x4-b1-leading", "1", ["f.lime", "f.nersc"])])
+def test_every_format_is_the_same_run(server: Server, tmp_path: Path, model: str, count: str, names: list[str]) -> None:
+    options = [model, "-n", count, "--seed", "4", "--burn-in", "3"]
+    draw(server, *options, "-o", tmp_path / "f.h5")
+    first = files.read(tmp_path / "f.h5")
+    for name in names:
+        draw(server, *options, "-o", tmp_path / name)
+        other = files.read(tmp_path / name)
+        assert other.run == first.run and other.statistics == first.statistics and other.token == first.token
+        assert first.fields is not None and other.fields is not None and first.fields.dtype == other.fields.dtype
+        for column in ("fields", "index", "multiplicity", "log_weight", "log_q", "action"):
+            np.testing.assert_array_equal(getattr(first, column), getattr(other, column), name)
+        for column, values in first.observables.items():
+            np.testing.assert_array_equal(values, other.observables[column], name)
+        assert files.read(tmp_path / name, fields=False).fields is None
+        if int(count) > 1:
+            assert files.attribute(tmp_path / name, "created").endswith("Z")
+        if int(count) >= 100:
+            assert report.of_file(tmp_path / name).verdict.level == "good"
+
+
+def test_two_rows_are_made_three(server: Server, tmp_path: Path) -> None:
+    for name, rows in (("three.nersc", "3"), ("two.nersc", "2")):
+        draw(server, "su3-4x4x4x4-b1-leading", "-n", "3", "--seed", "4", "-o", tmp_path / name, "--nersc-rows", rows)
+    three, two = (files.read(tmp_path / name) for name in ("three.nersc", "two.nersc"))
+    assert three.fields is not None and two.fields is not None
+    np.testing.assert_allclose(two.fields, three.fields, rtol=0, atol=1e-14)
+
+
+def test_altered_files_are_refused(server: Server, tmp_path: Path) -> None:
+    draw(server, "u1-l8-b2", "-n", "20", "--seed", "1", "-o", tmp_path / "u.npy")
+    draw(server, "su3-4x4x4x4-b1-leading", "-n", "4", "--seed", "1", "-o", tmp_path / "s.lime")
+    draw(server, "su3-4x4x4x4-b1-leading", "-n", "4", "--seed", "1", "-o", tmp_path / "s.nersc")
+    one = sorted(tmp_path.glob("s.0*.lime"))[0]
+    with pytest.raises(haarflow.HaarflowError, match="one configuration of a run"):
+        files.read(one)
+
+    def flip(path: Path, at: int) -> None:
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+
+    nersc = sorted(tmp_path.glob("s.0*.nersc"))[0]
+    for path, at in ((tmp_path / "u.npy", -9), (one, one.read_bytes().index(b"ildg-binary-data") + 5000), (nersc, -9)):
+        original = path.read_bytes()
+        flip(path, at)
+        name = tmp_path / f"{path.name[0]}{path.suffix}"
+        with pytest.raises(haarflow.CorruptData, match="SHA-256|CHECKSUM"):
+            files.read(name)
+        files.read(name, fields=False)  # its weights are as they were
+        path.write_bytes(original)
+    described = json.loads((tmp_path / "u.json").read_text())
+    for change, words in (({"seed": 2}, "says seed 2"), ({"header_message": "ff"}, "damaged"), ({"statistics_message": 7}, "not what it should be"),
+                          ({"sha256": None}, "not what it should be"), ({"foreign": True}, "another program")):
+        (tmp_path / "u.json").write_text(json.dumps({**described, **change}))
+        with pytest.raises(haarflow.HaarflowError, match=words):
+            files.read(tmp_path / "u.npy")
+    (tmp_path / "u.json").write_text("[1")
+    with pytest.raises(haarflow.CorruptData, match="no JSON"):
+        files.read(tmp_path / "u.npy")
+    (tmp_path / "s.lime.json").write_text(json.dumps({**json.loads((tmp_path / "s.lime.json").read_text()), "index": ["../../x"]}))
+    with pytest.raises(haarflow.CorruptData, match="no list index"):
+        files.read(tmp_path / "s.lime")
+    one.write_bytes(one.read_bytes()[:300])
+    with pytest.raises(haarflow.HaarflowError, match="damaged or cut|another program"):
+        files.read(one)
+
+
 def test_files_that_are_none_are_refused_in_words(drawn: Path, tmp_path: Path) -> None:
     import h5py
 
@@ -175,7 +248,7 @@ def test_the_command_speaks_json_and_exit_codes(drawn: Path, server: Server, tmp
     assert command.main(["report", "u1-l8-b2", "--server", server.address, "-n", "1500", "--set", "beta=1.9", "--seed", "3", "-o", "b.html",
                          "--observables", "plaquette"]) == 0
     assert "beta = 1.9" in (tmp_path / "b.html").read_text() and "written     b.html" in capsys.readouterr().out
-    cases = {("absent.h5",): 6, ("a.npy",): 2, ("nope", "--server", server.address): 4, ("u1-l8-b2", "--server", "127.0.0.1:1"): 3,
+    cases = {("absent.h5",): 6, ("a.npy",): 6, ("nope", "--server", server.address): 4, ("u1-l8-b2", "--server", "127.0.0.1:1"): 3,
              ("u1-l8-b2", "--server", "nowhere"): 2}
     for arguments, code in cases.items():
         assert command.main(["report", *arguments]) == code, arguments
@@ -196,8 +269,12 @@ def test_the_binary_hands_over(server: Server, tmp_path: Path) -> None:
                            "plaquette", HAARFLOW_PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.html").exists()
-    help_text = haarflow_binary(tmp_path, "report", "--help", HAARFLOW_PYTHON=sys.executable)
+    # Before the package is installed.
+    help_text = haarflow_binary(tmp_path, "report", "--help", HAARFLOW_PYTHON="/bin/false", PATH="/usr/bin:/bin")
     assert help_text.returncode == 0 and "FILE|MODEL" in help_text.stdout
+    ours = {option for action in command._parser()._subparsers._group_actions[0].choices["report"]._actions  # type: ignore[union-attr]
+            for option in action.option_strings}
+    assert ours == set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*(?![\w-])", help_text.stdout)) - {"-m"}
     absent = haarflow_binary(tmp_path, "--json", "report", "absent.h5", HAARFLOW_PYTHON=sys.executable)
     assert absent.returncode == 6 and json.loads(absent.stdout)["error"]["message"] == "absent.h5 does not exist"
 

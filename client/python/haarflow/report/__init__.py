@@ -96,10 +96,12 @@ class Report:
             "findings": [{"level": finding.level, "text": finding.text} for finding in self.verdict.findings],
             "independent": self.verdict.independent,
             "observables": [{"observable": o.name, "value": o.estimate.value, "error": o.estimate.error, "exact": o.estimate.exact,
+                             "exact_uncertainty": o.estimate.exact_uncertainty,
                              "pull": o.estimate.pull, "tau_int": o.estimate.tau_int, "tau_int_error": o.estimate.tau_int_error,
                              "chi_squared": o.histogram.chi_squared, "degrees": o.histogram.degrees, "p_value": o.histogram.p_value}
                             for o in self.observables],
             "log_z": {"value": self.weights.log_z.value, "error": self.weights.log_z.error, "exact": self.weights.log_z.exact,
+                      "exact_uncertainty": self.weights.log_z.exact_uncertainty,
                       "pull": self.weights.log_z.pull},
         }
 
@@ -142,7 +144,7 @@ def of_batch(batch: Batch, title: str, exact: Mapping[str, float] | None = None,
 
 
 def of_file(path: str | os.PathLike[str]) -> Report:
-    """A report of an HDF5 file that ``haarflow sample`` wrote. No server is asked."""
+    """A report of a file that ``haarflow sample`` wrote: whatever `files.read` reads. No server is asked."""
     from .. import files
 
     batch = files.read(path, fields=False)

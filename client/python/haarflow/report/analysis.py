@@ -12,8 +12,9 @@ import numpy.typing as npt
 from .. import theory
 from ..records import Batch
 from ..statistics import Autocorrelation, Estimate, gamma_method, weighted_mean
-from . import exact
+from . import known
 from .exact import Distribution, Probabilities
+from .known import Known
 
 __all__ = ["Histogram", "ObservableReport", "Source", "WeightReport", "analyse", "analyse_weights"]
 
@@ -35,7 +36,7 @@ class Source:
     title : str
         A file's or a model's name.
     exact : dict of str to float
-        Exact means by observable, as the server knows them; others come from `exact`.
+        Exact means by observable, as the server knows them; others come from `known`.
     created : str
         When the data were made; "" where it is not known.
     """
@@ -87,6 +88,8 @@ class ObservableReport:
     correlation : Autocorrelation
         Of the chain; REWEIGHTED: of ``w (O - mean)``, which independent proposals do not have.
     histogram : Histogram
+    source : str
+        Where an exact value with an uncertainty comes from.
     block_centre, block_mean, block_error : ndarray
         Means of successive parts.
     running_at, running_mean, running_error : ndarray
@@ -101,6 +104,7 @@ class ObservableReport:
     estimate: Estimate
     correlation: Autocorrelation
     histogram: Histogram
+    source: str
     block_centre: Array
     block_mean: Array
     block_error: Array
@@ -156,9 +160,6 @@ def analyse(source: Source) -> list[ObservableReport]:
 
 def _analyse(source: Source, name: str) -> ObservableReport:
     batch, target = source.batch, source.batch.run.target
-    exact_mean = source.exact.get(name)
-    if exact_mean is None:
-        exact_mean = exact.expectation(target, name)
     metropolis = batch.run.mode == "metropolis"
     if metropolis:
         series = batch.chain(name)
@@ -169,10 +170,19 @@ def _analyse(source: Source, name: str) -> ObservableReport:
         series, weights = batch.values(name), batch.weights
         estimate = weighted_mean(series, batch.log_weight)
         correlation = gamma_method(weights * (series - estimate.value))
-    estimate = replace(estimate, exact=exact_mean)
+    mean = Known(source.exact[name]) if name in source.exact else known.expectation(target, name)
+    estimate = _compared(estimate, mean)
     blocks = _blocks(series, weights, estimate)
-    return ObservableReport(name, series, weights, estimate, correlation, _histogram(source, name, series, weights), *blocks,
+    return ObservableReport(name, series, weights, estimate, correlation, _histogram(source, name, series, weights),
+                            mean.source if mean is not None and estimate.exact is not None else "", *blocks,
                             *_running(series, weights, estimate), _drift(series, weights, estimate))
+
+
+def _compared(estimate: Estimate, with_what: Known | None) -> Estimate:
+    """A value that is known less well than it was measured says nothing about the run."""
+    if with_what is None or with_what.uncertainty > max(estimate.error, 1e-12 * abs(estimate.value)):
+        return estimate
+    return replace(estimate, exact=with_what.value, exact_uncertainty=with_what.uncertainty)
 
 
 def _blocks(series: Array, weights: Array, estimate: Estimate) -> tuple[Array, Array, Array]:
@@ -217,7 +227,7 @@ def _edges(series: Array, distribution: Distribution | None) -> Array:
 
 
 def _histogram(source: Source, name: str, series: Array, weights: Array) -> Histogram:
-    distribution = exact.distribution(source.batch.run.target, name)
+    distribution = known.distribution(source.batch.run.target, name)
     edges = _edges(series, distribution)
     bins = edges.size - 1
     bin_of = np.clip(np.searchsorted(edges, series, side="right") - 1, 0, bins - 1)
@@ -255,8 +265,8 @@ def _compare(made: Histogram, expected: Array, entries: int) -> Histogram:
 def analyse_weights(source: Source) -> WeightReport:
     """Of METROPOLIS states or of REWEIGHTED proposals."""
     batch, statistics = source.batch, source.batch.statistics
-    exact_log_z = exact.log_z(batch.run.target)
-    log_z = Estimate(statistics.log_z, statistics.log_z_error, exact=source.exact.get("log_z", exact_log_z))
+    exact_log_z = Known(source.exact["log_z"]) if "log_z" in source.exact else known.log_z(batch.run.target)
+    log_z = _compared(Estimate(statistics.log_z, statistics.log_z_error), exact_log_z)
     x = batch.log_weight - statistics.log_z
     finite = np.isfinite(x)
     x, multiplicity = x[finite], batch.multiplicity[finite].astype(float)

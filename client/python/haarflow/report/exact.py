@@ -93,7 +93,7 @@ def _angles(points: int) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _group(colours: int) -> _Group:
+def group_of(colours: int) -> _Group:
     """U(1) for colours = 1, SU(2), SU(3)."""
     top = _MAX_REPRESENTATION
     if colours == 1:
@@ -137,7 +137,7 @@ def _su3() -> _Group:
     return _Group(weight, z.sum(0).real / 3, angles, dims, np.stack(characters), raised)
 
 
-def _log_coefficients(group: _Group, beta: Complex) -> tuple[Complex, Complex]:
+def log_coefficients(group: _Group, beta: Complex) -> tuple[Complex, Complex]:
     """c_r(beta) relative to exp(shift), [beta, r], and the shift, [beta]: nothing overflows."""
     shift = np.abs(beta.real).astype(complex)
     boltzmann = np.exp(np.outer(beta, group.trace) - shift[:, None]) * group.weight
@@ -153,7 +153,7 @@ class _Torus:
 
     def log_z(self, beta: Complex) -> Complex:
         """Of complex couplings."""
-        c, shift = _log_coefficients(self.group, beta)
+        c, shift = log_coefficients(self.group, beta)
         top = np.argmax(np.abs(c), axis=1)
         leading = c[np.arange(beta.size), top]
         ratio = np.sum((c / leading[:, None]) ** self.plaquettes, axis=1)
@@ -162,7 +162,7 @@ class _Torus:
     def wilson_loop(self, area: int) -> float:
         """<Re tr W / N> of a contractible loop: sum over r, r' in r x fundamental of (d_r' / d_r) c_r'^A c_r^(V - A) / (N Z)."""
         g, v = self.group, self.plaquettes
-        c = _log_coefficients(g, np.array([complex(self.beta)]))[0][0].real
+        c = log_coefficients(g, np.array([complex(self.beta)]))[0][0].real
         c = c / c.max()
         colours = 1 if g.angles.shape[0] == 1 else g.angles.shape[0]
         total = sum(g.dimension[to] / g.dimension[r] * c[to] ** area * c[r] ** (v - area) for r, tos in enumerate(g.raised) for to in tos
@@ -197,7 +197,7 @@ def _solution(target: model_pb2.Target) -> _Torus | _Matrix | None:
     if theory == "sun_matrix":
         m = target.sun_matrix
         couplings = (m.beta * m.c1, m.beta * m.c2, m.beta * m.c3)
-        return _Matrix(_group(m.colours), couplings) if sum(map(abs, couplings)) <= _MAX_BETA else None
+        return _Matrix(group_of(m.colours), couplings) if sum(map(abs, couplings)) <= _MAX_BETA else None
     shape = tuple(target.lattice.shape)
     if len(shape) != 2:
         return None
@@ -210,7 +210,7 @@ def _solution(target: model_pb2.Target) -> _Torus | _Matrix | None:
     # Couplings at which representations beyond those that are kept would count.
     if not 0 <= beta <= (_MAX_BETA if colours < 3 else 20.0) or colours > 3:
         return None
-    return _Torus(_group(colours), beta, shape[0] * shape[1], shape)
+    return _Torus(group_of(colours), beta, shape[0] * shape[1], shape)
 
 
 def log_z(target: model_pb2.Target) -> float | None:

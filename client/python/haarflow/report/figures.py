@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..statistics import with_error
+from ..statistics import Estimate, with_error
 from .analysis import ObservableReport, WeightReport
 from .exact import Density
 
@@ -77,9 +77,14 @@ def _render(figure: Figure, name: str, caption: str, png: bool) -> Picture:
     return Picture(name, images["svg"], images.get("png", b""), caption)
 
 
-def _exact_line(axes: Axes, value: float | None, horizontal: bool = True) -> None:
-    if value is not None:
-        (axes.axhline if horizontal else axes.axvline)(value, color=EXACT, lw=1.2, ls="--", label="exact", zorder=4)
+def _exact_line(axes: Axes, estimate: Estimate, horizontal: bool = True) -> None:
+    """With a band where the value has an uncertainty."""
+    if estimate.exact is None:
+        return
+    (axes.axhline if horizontal else axes.axvline)(estimate.exact, color=EXACT, lw=1.2, ls="--", label="exact", zorder=4)
+    if estimate.exact_uncertainty > 0:
+        low, high = estimate.exact - estimate.exact_uncertainty, estimate.exact + estimate.exact_uncertainty
+        (axes.axhspan if horizontal else axes.axvspan)(low, high, color=EXACT, alpha=0.18, lw=0)
 
 
 def _history(axes: Axes, o: ObservableReport, metropolis: bool) -> None:
@@ -87,7 +92,7 @@ def _history(axes: Axes, o: ObservableReport, metropolis: bool) -> None:
     shown = np.arange(0, o.series.size, step)
     axes.plot(shown, o.series[shown], ".", ms=2.6, alpha=0.5, color=DATA, mec="none", rasterized=True)
     axes.plot(o.block_centre, o.block_mean, "-", lw=1.1, color=MEAN, label="means of blocks")
-    _exact_line(axes, o.estimate.exact)
+    _exact_line(axes, o.estimate)
     axes.set_title("History")
     axes.set_xlabel("chain step" if metropolis else "proposal")
     axes.set_ylabel(o.name)
@@ -99,7 +104,7 @@ def _running(axes: Axes, o: ObservableReport, metropolis: bool) -> None:
     axes.fill_between(o.running_at, o.running_mean - o.running_error, o.running_mean + o.running_error, color=DATA, alpha=0.25, lw=0,
                       label="one sigma")
     axes.plot(o.running_at, o.running_mean, color=MEAN, lw=1.3, label="mean of the first n")
-    _exact_line(axes, o.estimate.exact)
+    _exact_line(axes, o.estimate)
     late = o.running_at >= o.series.size / 50
     spread = float(np.max(np.abs(o.running_mean[late] - o.estimate.value) + 1.5 * o.running_error[late])) if late.any() else 0.0
     if o.estimate.exact is not None:
@@ -131,7 +136,7 @@ def _distribution(axes: Axes, o: ObservableReport) -> None:
         inside = (h.distribution.x >= h.edges[0]) & (h.distribution.x <= h.edges[-1])
         axes.plot(h.distribution.x[inside], h.distribution.y[inside], "_", ms=11, mew=1.8, color=EXACT, label="exact")
     else:
-        _exact_line(axes, o.estimate.exact, horizontal=False)
+        _exact_line(axes, o.estimate, horizontal=False)
     axes.set_title("Distribution")
     axes.locator_params(axis="x", nbins=7)
     axes.set_xlabel(o.name)
@@ -178,11 +183,14 @@ def observable_picture(o: ObservableReport, metropolis: bool, png: bool) -> Pict
 def _caption(o: ObservableReport, metropolis: bool) -> str:
     text = f"{o.name} = {with_error(o.estimate.value, o.estimate.error)}"
     if o.estimate.exact is not None:
-        text += f"; exact {o.estimate.exact:.8g}"
+        uncertain = o.estimate.exact_uncertainty > 0
+        text += f"; exact {with_error(o.estimate.exact, o.estimate.exact_uncertainty) if uncertain else f'{o.estimate.exact:.8g}'}"
         if o.estimate.pull is not None:
             text += f", {o.estimate.pull:+.2f} sigma off"
     if o.histogram.distribution is None:
-        text += ". No closed form of its distribution is known to this program"
+        text += ". Its exact distribution is not known to this program"
+    if o.source:
+        text += f". The exact value is that of {o.source}"
     return text + (". Errors by the Gamma method." if metropolis else ". Errors by jackknife.")
 
 

@@ -50,10 +50,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int
     return "<table>" + row(head, "th") + "".join(row(cells, "td") for cells in rows) + "</table>"
 
 
-def exact_text(value: float | None, error: float) -> str:
-    """With a few digits more than the error can see."""
+def exact_text(estimate: Estimate) -> str:
+    """With its uncertainty, or a few digits more than the error can see."""
+    value, error = estimate.exact, estimate.error
     if value is None:
         return "-"
+    if estimate.exact_uncertainty > 1e-3 * error:
+        return with_error(value, estimate.exact_uncertainty)
     if not 0 < error < np.inf:
         return f"{value:.10g}"
     return f"{value:.{int(np.clip(3 - np.floor(np.log10(error)), 2, 12))}f}"
@@ -69,9 +72,9 @@ def _means(observables: list[ObservableReport], weights: WeightReport, metropoli
     for o in observables:
         e = o.estimate
         tau = [with_error(e.tau_int, e.tau_int_error)] if metropolis else []
-        rows.append([o.name, with_error(e.value, e.error), exact_text(e.exact, e.error), _pull(e), *tau])
+        rows.append([o.name, with_error(e.value, e.error), exact_text(e), _pull(e), *tau])
     z = weights.log_z
-    rows.append(["log Z", with_error(z.value, z.error), exact_text(z.exact, z.error), _pull(z), *(["-"] if metropolis else [])])
+    rows.append(["log Z", with_error(z.value, z.error), exact_text(z), _pull(z), *(["-"] if metropolis else [])])
     return _table(head, rows, 1)
 
 
@@ -126,7 +129,7 @@ def render(title: str, batch: Batch, created: str, observables: list[ObservableR
 <h2>Weights</h2>{figures['weights']}
 <h2>The run</h2>{_run(batch, created)}
 <footer>haarflow {_text(version)}. Errors: {'Gamma method (hep-lat/0306017) with window parameter S = 1.5' if metropolis else 'jackknife over 128 bins'}; \
-log Z by jackknife over all proposals. A pull is (value - exact) / error. Comparisons are judged together: a warning is what one honest report in 400 \
+log Z by jackknife over all proposals. A pull is (value - exact) / error, where the error holds the uncertainty of the exact value if that has one. Comparisons are judged together: a warning is what one honest report in 400 \
 would show, a failure one in 30,000.</footer>
 </body></html>
 """
