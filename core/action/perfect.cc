@@ -1,12 +1,13 @@
 #include "core/action/perfect.h"
 
+#include <cmath>
 #include <utility>
 
 #include "core/action/sun_perfect.h"
 #include "core/action/sun_wilson.h"
 #include "core/action/target.h"
 #include "core/action/u1_flux_tree.h"
-#include "core/action/u1_wilson.h"
+#include "core/action/u1_plaquette.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -46,6 +47,15 @@ absl::Status CheckPerfectSampler(const v1::Target& target) {
     return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, "; on an odd number of sites, ", lattice.volume(),
                                                    ", the perfect sampler needs beta >= 0"));
   }
+  const double theta = target.u1_wilson().theta_imaginary();
+  if (beta < 0 && theta != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, " and theta_imaginary ", theta,
+                                                   "; with a theta term the perfect sampler needs beta >= 0"));
+  }
+  if (std::abs(theta) > U1PerfectSampler::kMaxTheta) {
+    return absl::InvalidArgumentError(absl::StrCat("theta_imaginary is ", theta, "; the perfect sampler takes -",
+                                                   U1PerfectSampler::kMaxTheta, "..", U1PerfectSampler::kMaxTheta));
+  }
   return absl::OkStatus();
 }
 
@@ -56,12 +66,12 @@ absl::StatusOr<std::unique_ptr<const PerfectSampler>> MakePerfectSampler(const v
     return SunPerfectSampler::Create(lattice, static_cast<int>(target.sun_wilson().colours()),
                                      target.sun_wilson().beta());
   }
-  ASSIGN_OR_RETURN(U1PerfectSampler sampler, U1PerfectSampler::Create(lattice, target.u1_wilson().beta()));
+  ASSIGN_OR_RETURN(U1PerfectSampler sampler, U1PerfectSampler::Create(lattice, U1PlaquetteOf(target)));
   return std::make_unique<const U1PerfectSampler>(std::move(sampler));
 }
 
 double GaugeActionOf(const v1::Target& target, const Lattice& lattice, const double* links) {
-  if (target.has_u1_wilson()) return U1WilsonActionOf(lattice, target.u1_wilson().beta(), links);
+  if (target.has_u1_wilson()) return U1ActionOf(lattice, U1PlaquetteOf(target), links);
   const v1::SunWilsonAction& action = target.sun_wilson();
   return SunWilsonActionOf(lattice, static_cast<int>(action.colours()), action.beta(), action.rectangle(), links);
 }
