@@ -28,7 +28,7 @@ TEST_P(CudaLoop, DrawsAndInvertsWhatTheCpuDoes) {
   ExpectClose(gpu.Draw(0, 100), drawn, GetParam().tolerance);
   const FlowResults density = gpu.Density(drawn.field);
   ExpectClose(density, cpu.Density(drawn.field), GetParam().tolerance);
-  ExpectClose(density, drawn, GetParam().tolerance);
+  if (GetParam().inverts) ExpectClose(density, drawn, GetParam().tolerance);
 }
 
 TEST_P(CudaLoop, HasTheBitsOfItsCodeOnTheCpu) {

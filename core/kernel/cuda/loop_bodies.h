@@ -5,6 +5,8 @@
 
 namespace haarflow::HF_ISA::sun {
 
+HF_FN double NotANumber() { return Bits<double>(uint64_t{0x7FF8000000000000}); }
+
 // -------------------------------------------------------------------------------------------------- fields and prior
 
 // names is seeds [batch], indices [batch]. A unit is a link.
@@ -126,7 +128,7 @@ struct StreamedMap : LinkMap<N, double, StoredLoops<N>> {
     HF_UNROLL
     for (int a = 0; a < Map::kDim; ++a) square = Fma(Map::force[a], Map::force[a], square);
     const bool good = determinant > 0.0 && square < kLargestForce;
-    return good ? Log(determinant) : Bits<double>(uint64_t{0x7FF8000000000000});
+    return good ? Log(determinant) : NotANumber();
   }
 };
 
@@ -182,14 +184,15 @@ struct LinkUpdateBody {
     Write<N>(u, place, batch);
     const double log = map.LogDeterminant();
     double* const sum = log_det + int64_t{a} * batch + c;
-    *sum = *sum + (found ? log : Bits<double>(uint64_t{0x7FF8000000000000}));
+    *sum = *sum + (found ? log : NotANumber());
   }
 };
 
 // ---------------------------------------------------------------------------------------------------------------- sums
 
-// log q is minus the sum of rows, in order. Unit 0 only.
+// log q is `sign` times the sum of rows, in order. Unit 0 only.
 struct LoopLogQBody {
+  double sign;
   int32_t count;
   const double* rows;
   double* log_q;
@@ -197,7 +200,7 @@ struct LoopLogQBody {
   HF_FN void operator()(int32_t, int64_t c) const {
     double sum = 0;
     for (int32_t i = 0; i < count; ++i) sum = sum + rows[i * batch + c];
-    log_q[c] = 0.0 - sum;
+    log_q[c] = 0.0 + sign * sum;
   }
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/kernel/cuda/continuous_loop_bodies.h"
 #include "core/kernel/cuda/loop_tables.h"
 #include "core/kernel/cuda/program.h"
 
@@ -89,28 +90,83 @@ class LoopLauncher {
 
   template <bool kInverse>
   int32_t Map() {
-    HF_CUDA(cudaMemsetAsync(b_.sums, 0, flow_.active * batch_ * sizeof(double), stream_));
-    const size_t passes = flow_.passes.size();
-    for (size_t p = 0; p < passes; ++p) HF_TRY(Pass<kInverse>(flow_.passes[kInverse ? passes - 1 - p : p]));
-    return Launch(stream_, 1, batch_, LoopLogQBody{flow_.active, b_.sums, log_q_, batch_});
+    const bool continuous = flow_.integration_steps > 0;
+    const int32_t rows = continuous ? flow_.links : flow_.active;
+    HF_CUDA(cudaMemsetAsync(b_.sums, 0, rows * batch_ * sizeof(double), stream_));
+    if (continuous) {
+      HF_TRY(Integrate(kInverse));
+    } else {
+      const size_t passes = flow_.passes.size();
+      for (size_t p = 0; p < passes; ++p) HF_TRY(Update<kInverse>(flow_.passes[kInverse ? passes - 1 - p : p]));
+    }
+    // Backwards, the integral is minus the forward map's; an update's row is that of the forward map always.
+    const double sign = continuous && kInverse ? 1.0 : -1.0;
+    return Launch(stream_, 1, batch_, LoopLogQBody{sign, rows, b_.sums, log_q_, batch_});
   }
 
-  template <bool kInverse>
-  int32_t Pass(const hf_loop_pass& pass) {
+  // What launches over a step's links have in common.
+  template <class Body>
+  Body LinksOf(const hf_loop_pass& pass, int64_t row) const {
     const LoopStepTable& step = flow_.steps[pass.step];
-    LinkUpdateBody<N, kInverse> body = {};
+    Body body = {};
     body.program = flow_.programs[step.program];
     body.active = step.active;
     body.shared_slots = std::min(layout_.shared_slots, body.program.slots);
     body.link = step.link;
     body.input = step.input;
-    body.coefficient = flow_.coefficient + int64_t{pass.row} * flow_.columns;
-    body.links = b_.columns;
-    body.log_det = b_.sums;
+    body.coefficient = flow_.coefficient + row * flow_.columns;
     body.scratch = static_cast<double*>(b_.scratch);
     body.batch = batch_;
     body.scratch_numbers = layout_.scratch_numbers;
+    return body;
+  }
+
+  template <bool kInverse>
+  int32_t Update(const hf_loop_pass& pass) {
+    auto body = LinksOf<LinkUpdateBody<N, kInverse>>(pass, pass.row);
+    body.links = b_.columns;
+    body.log_det = b_.sums;
     return LaunchLinks(body);
+  }
+
+  // Y4 replaces Y3, what the first move makes of y replaces Y2.
+  int32_t Integrate(bool backwards) {
+    double* const y = b_.columns;
+    double* const second = y + flow_.links * Group<N>::kNumbers * batch_;
+    double* const third = second + flow_.links * Group<N>::kNumbers * batch_;
+    force_ = third + flow_.links * Group<N>::kNumbers * batch_;
+    const int32_t steps = flow_.integration_steps, direction = backwards ? -1 : 1;
+    const double h = static_cast<double>(direction) / steps;
+    for (int32_t n = 0; n < steps; ++n) {
+      const int64_t row = 2 * int64_t{backwards ? steps - n : n};
+      HF_TRY(Velocity(0, y, row, h));
+      HF_TRY(Move(kernel::kSecond, h, y, second));
+      HF_TRY(Velocity(1, second, row + direction * kernel::kNode[1], h));
+      HF_TRY(Move(kernel::kThird, h, y, third));
+      HF_TRY(Velocity(2, third, row + direction * kernel::kNode[2], h));
+      HF_TRY(Move(kernel::kFourth, h, second, third));
+      HF_TRY(Velocity(3, third, row + direction * kernel::kNode[3], h));
+      HF_TRY(Move(kernel::kFirstMove, h, y, second));
+      HF_TRY(Move(kernel::kLastMove, h, second, y));
+    }
+    return HF_OK;
+  }
+  int64_t force_stride() const { return int64_t{flow_.links} * Group<N>::kDim * batch_; }
+  int32_t Velocity(int stage, const double* field, int64_t row, double h) {
+    for (const hf_loop_pass& pass : flow_.passes) {
+      auto body = LinksOf<VelocityBody<N>>(pass, row);
+      body.field = field;
+      body.force = force_ + stage * force_stride();
+      body.integral = b_.sums;
+      body.weight = h * kernel::kQuadrature[stage];
+      HF_TRY(LaunchLinks(body));
+    }
+    return HF_OK;
+  }
+  int32_t Move(const double* weight, double h, const double* from, double* to) {
+    MoveBody<N> body = {{}, force_, force_stride(), from, to, b_.sums, batch_};
+    for (int s = 0; s < kernel::kStages; ++s) body.weight[s] = h * weight[s];
+    return Launch(stream_, flow_.links, batch_, body);
   }
 
   template <class Body>
@@ -147,6 +203,7 @@ class LoopLauncher {
   const Buffers& b_;
   const int64_t batch_;
   double* const log_q_;
+  double* force_ = nullptr;
 };
 
 }  // namespace haarflow::HF_ISA::sun

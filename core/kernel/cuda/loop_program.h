@@ -1,10 +1,11 @@
 // The matrix program of a link (hf_link_program) as one GPU thread runs it.
 //
-// A thread holds the last matrix that it computed in registers: an operation that reads it needs no memory, and what
-// nothing else reads is never written. Everything else lies in slots, the first of them in shared memory, those of
-// matrices that outlive the program last.
+// A thread holds the last matrix that it computed, and the sum that it adds up, in registers: an operation that reads
+// the former needs no memory, and what nothing else reads is never written. Everything else lies in slots, the first of
+// them in shared memory, those of matrices that outlive the program last.
 #pragma once
 
+#include "core/kernel/cuda/loop_schedule.h"
 #include "core/kernel/cuda/sun_matrix.h"
 
 namespace haarflow::HF_ISA::sun {
@@ -82,9 +83,9 @@ struct LinkProgramRun {
   }
 
   HF_FN void operator()() const {
-    double held[kNumbers];
+    double held[kNumbers], sum[kNumbers];
     HF_UNROLL
-    for (int r = 0; r < kNumbers; ++r) held[r] = 0;
+    for (int r = 0; r < kNumbers; ++r) held[r] = sum[r] = 0;
     LoopOp next = program.op[0];
     for (int32_t o = 0; o < program.ops;) {
       const LoopOp op = next;
@@ -99,28 +100,28 @@ struct LinkProgramRun {
           Keep(op.out, held);
           break;
         }
-        case HF_MATRIX_CLEAR: {  // with the additions that follow
-          double sum[kNumbers];
+        case HF_MATRIX_CLEAR:
           HF_UNROLL
           for (int r = 0; r < kNumbers; ++r) sum[r] = 0;
-          while (o < program.ops && (next.code() == HF_MATRIX_ADD || next.code() == HF_MATRIX_ADD_TRACE)) {
-            const LoopOp add = next;
-            next = program.op[++o];
-            double a[kNumbers];
-            Fetch(add.a, held, a);
-            double re = Coefficient(add), im = 0;
-            const bool is_complex = add.code() == HF_MATRIX_ADD_TRACE;
-            if (is_complex) {
-              const Complex<double> s = memory.ScalarOf(add.b);
-              im = re * s.im;
-              re = re * s.re;
-            }
-            AddMultiple<N>(re, im, is_complex, a, sum);
+          break;
+        case HF_MATRIX_ADD:
+        case HF_MATRIX_ADD_TRACE: {
+          double a[kNumbers];
+          Fetch(op.a, held, a);
+          double re = Coefficient(op), im = 0;
+          const bool is_complex = op.code() == HF_MATRIX_ADD_TRACE;
+          if (is_complex) {
+            const Complex<double> s = memory.ScalarOf(op.b);
+            im = re * s.im;
+            re = re * s.re;
           }
+          AddMultiple<N>(re, im, is_complex, a, sum);
+          break;
+        }
+        case kernel::kSumDone:
           Copy<N>(sum, held);
           Keep(op.out, held);
           break;
-        }
         case HF_MATRIX_TRACE: {
           double a[kNumbers];
           Fetch(op.a, held, a);

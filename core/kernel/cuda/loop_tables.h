@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/kernel/cuda/loop_bodies.h"
+#include "core/kernel/cuda/loop_schedule.h"
 #include "core/kernel/cuda/network_tables.h"
 
 namespace haarflow::HF_ISA::sun {
@@ -31,20 +32,22 @@ struct LoopTables {
 // Resolves a program's places: what stays in registers, and slots for the rest.
 class LoopProgramPacker {
  public:
-  explicit LoopProgramPacker(const hf_link_program& program) : in_(program) {}
+  explicit LoopProgramPacker(const hf_link_program& program) : in_(program), schedule_(program) {}
 
   // What is wrong with the program, or an empty string.
   std::string Resolve() {
     if (in_.inputs >= kHeld / 8 || in_.matrices >= kHeld / 8) return "a program is too large";
-    if (std::string e = FindHeld(); !e.empty()) return e;
+    if (std::string e = schedule_.Make(); !e.empty()) return e;
+    FindHeld();
     AssignSlots();
-    for (int32_t o = 0; o < in_.ops; ++o) ops_.push_back(Resolved(o));
+    for (size_t o = 0; o < schedule_.ops().size(); ++o) ops_.push_back(Resolved(o));
     ops_.push_back({HF_SCALAR_CLEAR, 0, 0, 0});  // read ahead, never run
     return "";
   }
 
   LoopProgramTable Pack(Arena* arena) const {
-    LoopProgramTable out = {in_, in_.ops, arena->Add(ops_.data(), static_cast<int64_t>(ops_.size())), slots_};
+    const auto size = static_cast<int32_t>(ops_.size());
+    LoopProgramTable out = {in_, size - 1, arena->Add(ops_.data(), size), slots_};
     std::vector<int32_t> loops;
     for (int32_t j = 0; j < in_.loops; ++j) loops.push_back(slot_[in_.loop[j]]);
     out.view.linear = slot_[in_.linear];
@@ -59,162 +62,136 @@ class LoopProgramPacker {
   }
 
  private:
-  static bool Adds(const hf_matrix_op& op) { return op.code == HF_MATRIX_ADD || op.code == HF_MATRIX_ADD_TRACE; }
-  // The matrix that an operand names, or -1 for a link.
-  int32_t MatrixOf(int32_t operand) const { return operand / 2 - in_.inputs >= 0 ? operand / 2 - in_.inputs : -1; }
-  // f(operand, place in `held_`) for the matrices that an operation reads.
+  using Schedule = kernel::LoopSchedule;
+  // f(matrix, operand, 0 or 1) for the matrices that operation o of the schedule reads.
   template <class F>
-  void ForReads(int32_t o, const F& f) const {
-    const hf_matrix_op& op = in_.op[o];
-    if (op.code == HF_MATRIX_MULTIPLY || op.code == HF_MATRIX_TRACE || Adds(op)) f(op.a, 2 * o);
-    if (op.code == HF_MATRIX_MULTIPLY) f(op.b, 2 * o + 1);
+  void ForReads(size_t o, const F& f) const {
+    Schedule::ForReads(schedule_.ops()[o], [&](int32_t operand, int place) {
+      if (const int32_t m = Schedule::MatrixOf(in_, operand); m >= 0) f(m, operand, place);
+    });
   }
+  static bool Makes(const hf_matrix_op& op) { return op.code == HF_MATRIX_MULTIPLY || op.code == kernel::kSumDone; }
 
-  // Which reads are of the matrix in registers: the last product or sum. A sum's additions see what was there before.
-  std::string FindHeld() {
-    held_.assign(2 * in_.ops, false);
-    last_read_.assign(in_.matrices, -1);  // from memory
-    std::vector<bool> written(in_.matrices, false);
-    int32_t held = -1, sum = -1;
-    bool good = true;
-    for (int32_t o = 0; o < in_.ops; ++o) {
-      const hf_matrix_op& op = in_.op[o];
-      if (sum >= 0 && !Adds(op)) {
-        held = sum;
-        written[sum] = true;
-        sum = -1;
-      }
-      ForReads(o, [&](int32_t operand, int32_t place) {
-        const int32_t m = MatrixOf(operand);
-        if (m < 0) return;
-        good = good && written[m];
-        held_[place] = m == held;
-        if (m != held) last_read_[m] = o;
+  // Which reads are of the matrix in registers: the last product or sum.
+  void FindHeld() {
+    const std::vector<hf_matrix_op>& ops = schedule_.ops();
+    held_.assign(2 * ops.size(), false);
+    last_read_.assign(in_.matrices, -1);
+    int32_t held = -1;
+    for (size_t o = 0; o < ops.size(); ++o) {
+      ForReads(o, [&](int32_t m, int32_t, int place) {
+        held_[2 * o + place] = m == held;
+        if (m != held) last_read_[m] = static_cast<int64_t>(o);
       });
-      if (op.code == HF_MATRIX_MULTIPLY || op.code == HF_MATRIX_CLEAR) {
-        good = good && !written[op.out];
-        if (op.code == HF_MATRIX_CLEAR) {
-          sum = op.out;
-        } else {
-          held = op.out;
-          written[held] = true;
-        }
-      }
+      if (Makes(ops[o])) held = ops[o].out;
     }
-    if (sum >= 0) written[sum] = true;
-    good = good && written[in_.linear];
-    for (int32_t j = 0; j < in_.loops; ++j) good = good && written[in_.loop[j]];
-    return good ? "" : "a program's matrix is read before it is written, or written twice";
   }
 
   // Matrices share a slot where one is last read before the other is written; the lowest, which are in shared memory,
   // are used most. The loops' products come to the same slots after the program.
   void AssignSlots() {
+    const std::vector<hf_matrix_op>& ops = schedule_.ops();
     slot_.assign(in_.matrices, -1);
     std::vector<bool> outlives(in_.matrices, false);
     outlives[in_.linear] = true;
     for (int32_t j = 0; j < in_.loops; ++j) outlives[in_.loop[j]] = true;
-    std::vector<std::vector<int32_t>> free_after(in_.ops);
     std::set<int32_t> free;
-    slots_ = 0;
-    for (int32_t o = 0; o < in_.ops; ++o) {
-      const hf_matrix_op& op = in_.op[o];
-      // Before the slot of the result is chosen: operands are in registers by then. A sum's result is written last.
-      if (op.code == HF_MATRIX_MULTIPLY) Release(o, &free);
-      const bool writes = op.code == HF_MATRIX_MULTIPLY || (op.code == HF_MATRIX_CLEAR);
-      if (writes && !outlives[op.out] && last_read_[op.out] >= 0) {
-        if (free.empty()) free.insert(slots_++);
-        slot_[op.out] = *free.begin();
-        free.erase(free.begin());
-      }
-      if (op.code != HF_MATRIX_MULTIPLY) Release(o, &free);
+    for (size_t o = 0; o < ops.size(); ++o) {
+      // Operands are in registers before the result is written.
+      ForReads(o, [&](int32_t m, int32_t, int) {
+        if (last_read_[m] == static_cast<int64_t>(o) && slot_[m] >= 0) free.insert(slot_[m]);
+      });
+      if (!Makes(ops[o]) || outlives[ops[o].out] || last_read_[ops[o].out] < 0) continue;
+      if (free.empty()) free.insert(slots_++);
+      slot_[ops[o].out] = *free.begin();
+      free.erase(free.begin());
     }
     slots_ = std::max(slots_, in_.loops);
     for (int32_t m = 0; m < in_.matrices; ++m) {
       if (outlives[m]) slot_[m] = slots_++;
     }
   }
-  void Release(int32_t o, std::set<int32_t>* free) const {
-    ForReads(o, [&](int32_t operand, int32_t) {
-      const int32_t m = MatrixOf(operand);
-      if (m >= 0 && last_read_[m] == o && slot_[m] >= 0) free->insert(slot_[m]);
-    });
-  }
 
-  LoopOp Resolved(int32_t o) const {
-    const hf_matrix_op& op = in_.op[o];
-    LoopOp out = {op.code + 16 * (op.coefficient + 1), op.out, op.a, op.b};
-    ForReads(o, [&](int32_t operand, int32_t place) {
-      const int32_t m = MatrixOf(operand);
-      int32_t& to = place % 2 == 0 ? out.a : out.b;
-      if (m >= 0) to = (held_[place] ? kHeld : 2 * (in_.inputs + slot_[m])) + operand % 2;
+  LoopOp Resolved(size_t o) const {
+    const hf_matrix_op& op = schedule_.ops()[o];
+    LoopOp out = {op.code + 16 * (op.coefficient + 1), Makes(op) ? slot_[op.out] : op.out, op.a, op.b};
+    ForReads(o, [&](int32_t m, int32_t operand, int place) {
+      (place == 0 ? out.a : out.b) = (held_[2 * o + place] ? kHeld : 2 * (in_.inputs + slot_[m])) + operand % 2;
     });
-    if (op.code == HF_MATRIX_MULTIPLY || op.code == HF_MATRIX_CLEAR) out.out = slot_[op.out];
     return out;
   }
 
   const hf_link_program& in_;
-  std::vector<bool> held_;  // [operation][a, b]
-  std::vector<int32_t> last_read_, slot_;
+  Schedule schedule_;
+  std::vector<bool> held_;          // [operation][a, b]
+  std::vector<int64_t> last_read_;  // from memory, or -1
+  std::vector<int32_t> slot_;
   int32_t slots_ = 0;
   std::vector<LoopOp> ops_;
 };
 
+// A whole flow: resolved once, packed as often as an arena needs.
 class LoopPacker {
  public:
-  LoopPacker(Arena* arena, LoopTables* out) : arena_(*arena), out_(*out) {}
+  // `flow` is a checked one (core/kernel/loop_store.h) and must outlive this.
+  explicit LoopPacker(const hf_loop_flow& flow) : flow_(flow) {}
 
-  // Of checked tables (core/kernel/loop_store.h). What is wrong with them for a GPU, or an empty string.
-  std::string Pack(const hf_loop_flow& flow) {
-    if (flow.columns >= 1 << 26) return "a flow has too many columns of coefficients";
-    out_ = {};
-    out_.colours = flow.colours;
-    out_.links = flow.links;
-    out_.integration_steps = flow.integration_steps;
-    out_.columns = flow.columns;
-    for (int32_t p = 0; p < flow.programs; ++p) {
-      LoopProgramPacker program(flow.program[p]);
-      if (std::string e = program.Resolve(); !e.empty()) return e;
-      out_.programs.push_back(program.Pack(&arena_));
-      out_.slots = std::max(out_.slots, out_.programs.back().slots);
-      out_.scalars = std::max(out_.scalars, flow.program[p].scalars);
+  // What is wrong with the tables for a GPU, or an empty string.
+  std::string Resolve() {
+    if (flow_.columns >= 1 << 26) return "a flow has too many columns of coefficients";
+    for (int32_t p = 0; p < flow_.programs; ++p) {
+      if (std::string e = programs_.emplace_back(flow_.program[p]).Resolve(); !e.empty()) return e;
     }
-    for (int32_t s = 0; s < flow.steps; ++s) {
-      const hf_loop_step& step = flow.step[s];
-      const int64_t inputs = int64_t{step.active} * flow.program[step.program].inputs;
-      if (flow.integration_steps == 0) {
-        if (std::string e = CheckApart(flow, step, inputs); !e.empty()) return e;
-      }
-      out_.steps.push_back(
-          {step.program, step.active, arena_.Add(step.link, step.active), arena_.Add(step.input, inputs)});
-      out_.active = std::max(out_.active, step.active);
+    for (int32_t s = 0; s < flow_.steps && flow_.integration_steps == 0; ++s) {
+      if (std::string e = CheckApart(flow_.step[s]); !e.empty()) return e;
     }
-    out_.passes.assign(flow.pass, flow.pass + flow.passes);
-    out_.coefficient = arena_.Add(flow.coefficient, int64_t{flow.rows} * flow.columns);
-    out_.plaquettes = PackLoops(flow.plaquettes);
-    out_.rectangles = PackLoops(flow.rectangles);
     return "";
   }
 
+  LoopTables Pack(Arena* arena) const {
+    LoopTables out;
+    out.colours = flow_.colours;
+    out.links = flow_.links;
+    out.integration_steps = flow_.integration_steps;
+    for (int32_t p = 0; p < flow_.programs; ++p) {
+      out.programs.push_back(programs_[p].Pack(arena));
+      out.slots = std::max(out.slots, out.programs.back().slots);
+      out.scalars = std::max(out.scalars, flow_.program[p].scalars);
+    }
+    for (int32_t s = 0; s < flow_.steps; ++s) {
+      const hf_loop_step& step = flow_.step[s];
+      out.steps.push_back(
+          {step.program, step.active, arena->Add(step.link, step.active), arena->Add(step.input, InputsOf(step))});
+      out.active = std::max(out.active, step.active);
+    }
+    out.passes.assign(flow_.pass, flow_.pass + flow_.passes);
+    out.columns = flow_.columns;
+    out.coefficient = arena->Add(flow_.coefficient, int64_t{flow_.rows} * flow_.columns);
+    out.plaquettes = PackLoops(flow_.plaquettes, arena);
+    out.rectangles = PackLoops(flow_.rectangles, arena);
+    return out;
+  }
+
  private:
+  int64_t InputsOf(const hf_loop_step& step) const { return int64_t{step.active} * flow_.program[step.program].inputs; }
   // Threads update a step's links at once and in place.
-  static std::string CheckApart(const hf_loop_flow& flow, const hf_loop_step& step, int64_t inputs) {
-    std::vector<bool> active(flow.links, false);
+  std::string CheckApart(const hf_loop_step& step) const {
+    std::vector<bool> active(flow_.links, false);
     for (int32_t a = 0; a < step.active; ++a) {
       if (active[step.link[a]]) return "link " + std::to_string(step.link[a]) + " is active twice in a step";
       active[step.link[a]] = true;
     }
-    for (int64_t i = 0; i < inputs; ++i) {
+    for (int64_t i = 0; i < InputsOf(step); ++i) {
       if (active[step.input[i]]) return "a step reads its active link " + std::to_string(step.input[i]);
     }
     return "";
   }
-  hf_loops PackLoops(const hf_loops& in) {
-    return {in.n, arena_.Add(in.begin, int64_t{in.n} + 1), arena_.Add(in.links, in.begin[in.n])};
+  static hf_loops PackLoops(const hf_loops& in, Arena* arena) {
+    return {in.n, arena->Add(in.begin, int64_t{in.n} + 1), arena->Add(in.links, in.begin[in.n])};
   }
 
-  Arena& arena_;
-  LoopTables& out_;
+  const hf_loop_flow& flow_;
+  std::vector<LoopProgramPacker> programs_;
 };
 
 }  // namespace haarflow::HF_ISA::sun
