@@ -141,7 +141,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Create(const v1::ModelSpec& 
                                                            const hf_kernels& kernels, int device, int32_t steps) {
   RETURN_IF_ERROR(ValidateSpec(spec));
   ASSIGN_OR_RETURN(Lattice lattice, LatticeOf(spec.target()));
-  // Loop flows and spectral flows run on the CPU where the module has no kernels for them.
+  // Loop flows and spectral flows run on the CPU where a module has no kernels for them.
   const bool spectral = IsSpectral(spec);
   const bool elsewhere = (spectral && kernels.spectral_flow_create == nullptr) ||
                          (spec.target().has_sun_wilson() && !spectral && kernels.loop_flow_create == nullptr);

@@ -133,6 +133,8 @@ TEST(CudaModuleFile, WithoutADeviceTheModuleSaysSo) {
   EXPECT_NE(std::string(table.last_error()).find("no CUDA device"), std::string::npos) << table.last_error();
   const hf_scalar_flow none = {};
   EXPECT_EQ(table.scalar_flow_create(&none, 0, &handle), HF_DEVICE_ERROR);
+  const hf_loop_flow no_links = {};
+  EXPECT_EQ(table.loop_flow_create(&no_links, 0, &handle), HF_DEVICE_ERROR);
   std::vector<double> one(16, 0.1);
   EXPECT_NE(table.circle_map_forward(HF_MAP_SPLINE, 4, 1, one.data(), one.data(), one.data(), one.data(), nullptr),
             HF_OK);

@@ -1,7 +1,8 @@
 // draw_rate SPEC.txtpb [device] [configurations per draw] [seconds] [steps]: proposals per second of a spec with
 // initial weights (the arithmetic does not depend on their values), beside its arithmetic: of networks their
 // multiply-adds x 2, of continuous flows (`steps` Runge-Kutta steps, default 10) the double-precision instructions of
-// the floor in core/kernel/cuda/continuous.h. Devices as users write them: cuda:0, or cpu (one thread here).
+// the floor in core/kernel/cuda/continuous.h, of loop flows the operations of tests/bench/loop_floor.h. Devices as
+// users write them: cuda:0, or cpu (one thread here).
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -9,12 +10,14 @@
 
 #include "core/base/file.h"
 #include "core/base/status.h"
+#include "core/flow/loop_plan.h"
 #include "core/flow/parameters.h"
 #include "core/flow/scalar_plan.h"
 #include "core/flow/u1_plan.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
 #include "core/model/spec.h"
+#include "tests/bench/loop_floor.h"
 
 namespace haarflow {
 namespace {
@@ -29,9 +32,10 @@ TensorMap Tensors(const ParameterLayout& layout, const std::vector<double>& valu
   return tensors;
 }
 
-// What one proposal computes, in two currencies.
+// What one proposal computes, in three currencies.
 struct Arithmetic {
   double network_flops = 0;
+  double link_flops = 0;
   double double_instructions = 0;
 };
 
@@ -66,6 +70,13 @@ absl::Status Measure(const std::string& path, const std::string& device_name, in
       tensors.emplace("steps", Tensor::FromDoubles(Tensor::Type::kFloat64, {1}, {static_cast<double>(steps)}));
     }
     arithmetic = Count(plan, steps);
+  } else if (spec.target().has_sun_wilson()) {
+    ASSIGN_OR_RETURN(const LoopFlowPlan plan, PlanLoopFlow(spec, spec.target()));
+    tensors = Tensors(plan.layout, plan.InitialValues(spec.target().sun_wilson().beta()));
+    if (plan.is_continuous()) {
+      tensors.emplace("steps", Tensor::FromDoubles(Tensor::Type::kFloat64, {1}, {static_cast<double>(steps)}));
+    }
+    arithmetic.link_flops = LoopFloorOf(plan, steps).flops;
   } else {
     ASSIGN_OR_RETURN(const U1FlowPlan plan, PlanU1Flow(spec));
     tensors = Tensors(U1ParameterLayout(plan), U1InitialValues(plan, 1));
@@ -90,6 +101,7 @@ absl::Status Measure(const std::string& path, const std::string& device_name, in
   std::printf("%-20s %-16s n %6lld: %12.0f proposals/s, %9.3f us each", spec.name().c_str(),
               model->numerics_class().c_str(), static_cast<long long>(n), rate, 1e6 / rate);
   if (arithmetic.network_flops > 0) std::printf(", networks %8.2f GFLOP/s", 1e-9 * arithmetic.network_flops * rate);
+  if (arithmetic.link_flops > 0) std::printf(", %8.2f GFLOP/s", 1e-9 * arithmetic.link_flops * rate);
   if (arithmetic.double_instructions > 0) {
     std::printf(", %8.2f G double instructions/s", 1e-9 * arithmetic.double_instructions * rate);
   }

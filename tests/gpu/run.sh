@@ -10,7 +10,8 @@ build=${BUILD:-build/gpu}
 
 if [ "${HAARFLOW_SKIP_BUILD:-0}" != 1 ]; then
   cmake -S . -B "$build" -G Ninja -DHAARFLOW_TORCH=OFF -DHAARFLOW_SERVICE=OFF -DHAARFLOW_BENCH=OFF -DHAARFLOW_CUDA=ON
-  cmake --build "$build" --target haarflow_cuda bodies_test scalar_bodies_test cuda_module_test cuda_scalar_test draw_rate
+  cmake --build "$build" --target haarflow_cuda bodies_test scalar_bodies_test loop_bodies_test cuda_module_test cuda_scalar_test cuda_loop_test \
+    draw_rate
 fi
 
 if ! nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv; then
@@ -21,8 +22,10 @@ build=$(cd "$build" && pwd)
 export HAARFLOW_BIN_DIR="$build/bin"
 "$build/bin/bodies_test" --gtest_brief=1
 "$build/bin/scalar_bodies_test" --gtest_brief=1
+"$build/bin/loop_bodies_test" --gtest_brief=1
 "$build/bin/cuda_module_test" --gtest_brief=1
 "$build/bin/cuda_scalar_test" --gtest_brief=1
+"$build/bin/cuda_loop_test" --gtest_brief=1
 
 # rate SPEC DEVICE CONFIGURATIONS
 rate() { "$build/bin/draw_rate" "$1" "$2" "$3" 0.5; }
@@ -32,6 +35,14 @@ scalar_variants() {
   for setting in HAARFLOW_CUDA_REGISTERS=0 HAARFLOW_CUDA_SHARED_BYTES=0 HAARFLOW_CUDA_TABLE_BYTES=0 HAARFLOW_CUDA_BATCH=4096 HAARFLOW_CUDA_BATCH=65536; do
     echo "$setting"
     env "$setting" "$build/bin/draw_rate" "$1" cuda:0 16384 0.5
+  done
+}
+
+# Loop flows: matrices in shared memory or not, and how many configurations are at work at one time.
+loop_variants() {
+  for setting in HAARFLOW_CUDA_SHARED_BYTES=0 HAARFLOW_CUDA_SHARED_BYTES=120000 HAARFLOW_CUDA_BATCH=128 HAARFLOW_CUDA_BATCH=256 HAARFLOW_CUDA_GRAPHS=0; do
+    echo "$setting"
+    env "$setting" "$build/bin/draw_rate" "$1" cuda:0 4096 0.5
   done
 }
 
@@ -53,6 +64,13 @@ scalar_spec() {
 
 [ $# -gt 0 ] || set -- deploy/specs/*.txtpb
 for spec in "$@"; do
+  if grep -q 'perfect\|spectral' "$spec"; then continue; fi # drawn by the CPU
+  if grep -q sun_wilson "$spec"; then
+    rate "$spec" cpu 16
+    for n in 16 128 1024 4096; do rate "$spec" cuda:0 "$n"; done
+    loop_variants "$spec"
+    continue
+  fi
   rate "$spec" cpu 1024
   for n in 128 1024 4096 16384 65536; do rate "$spec" cuda:0 "$n"; done
   if grep -q phi4 "$spec"; then scalar_variants "$spec"; else u1_variants "$spec"; fi

@@ -1,5 +1,5 @@
 // Scalar flows for the tests of the CUDA module: specs with parameters that are anything but the start of training, as
-// tables, and what one table of kernels makes of them.
+// tables.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "flow_handle.h"
 #include "tests/reference/scalar_specs.h"
 
 namespace haarflow {
@@ -138,82 +139,16 @@ class ScalarTablesOf {
   const std::array<double, 3> couplings_;
 };
 
-struct ScalarProposals {
-  std::vector<double> field, log_q, action;
-  // Configuration i alone.
-  ScalarProposals Of(int64_t i, int64_t size) const {
-    return {{field.begin() + i * size, field.begin() + (i + 1) * size}, {log_q[i]}, {action[i]}};
-  }
-};
-inline void ExpectSameBits(const ScalarProposals& a, const ScalarProposals& b) {
-  EXPECT_EQ(a.field, b.field);
-  EXPECT_EQ(a.log_q, b.log_q);
-  EXPECT_EQ(a.action, b.action);
-}
+using ScalarProposals = FlowResults;
 
-// A flow of one table of kernels.
-class ScalarHandle {
+class ScalarHandle : public FlowHandle {
  public:
   ScalarHandle(const hf_kernels& kernels, const ScalarTablesOf& tables)
       : ScalarHandle(kernels, tables, tables.view()) {}
   // Another flow with the fields and the action of `tables`.
   ScalarHandle(const hf_kernels& kernels, const ScalarTablesOf& tables, const hf_scalar_flow& flow)
-      : kernels_(kernels), couplings_(tables.couplings()), size_(tables.field_size()) {
-    EXPECT_EQ(kernels.scalar_flow_create(&flow, 0, &handle_), HF_OK) << kernels.last_error();
-  }
-  ScalarHandle(const ScalarHandle&) = delete;
-  ScalarHandle& operator=(const ScalarHandle&) = delete;
-  ~ScalarHandle() { kernels_.flow_destroy(handle_); }
-
-  ScalarProposals Draw(int64_t first, int64_t n, int32_t* code = nullptr, void* stream = nullptr) const {
-    std::vector<uint64_t> seed, index;
-    for (int64_t i = first; i < first + n; ++i) {
-      seed.push_back(0x123456789ABCDEFull + i % 3);
-      index.push_back(i + (i % 5 == 0 ? uint64_t{1} << 40 : 0));
-    }
-    ScalarProposals out = Empty(n);
-    Take(kernels_.flow_draw(handle_, n, seed.data(), index.data(), couplings_, out.field.data(), out.log_q.data(),
-                            out.action.data(), stream),
-         code);
-    return out;
-  }
-  ScalarProposals Density(const std::vector<double>& field, int32_t* code = nullptr) const {
-    ScalarProposals out = Empty(static_cast<int64_t>(field.size()) / size_);
-    out.field = field;
-    Take(kernels_.flow_density(handle_, static_cast<int64_t>(out.log_q.size()), field.data(), couplings_,
-                               out.log_q.data(), out.action.data(), nullptr),
-         code);
-    return out;
-  }
-
- private:
-  ScalarProposals Empty(int64_t n) const {
-    return {std::vector<double>(n * size_), std::vector<double>(n), std::vector<double>(n)};
-  }
-  void Take(int32_t code, int32_t* out) const {
-    if (out != nullptr) {
-      *out = code;
-    } else {
-      EXPECT_EQ(code, HF_OK) << kernels_.last_error();
-    }
-  }
-
-  const hf_kernels& kernels_;
-  const double* couplings_;
-  int64_t size_;
-  void* handle_ = nullptr;
+      : FlowHandle(kernels, tables.couplings(), tables.field_size(),
+                   [&](const hf_kernels& k, void** handle) { return k.scalar_flow_create(&flow, 0, handle); }) {}
 };
-
-inline void ExpectClose(const ScalarProposals& a, const ScalarProposals& b, double tolerance) {
-  const auto close = [&](const std::vector<double>& x, const std::vector<double>& y, const char* what) {
-    ASSERT_EQ(x.size(), y.size());
-    for (size_t i = 0; i < x.size(); ++i) {
-      ASSERT_NEAR(x[i], y[i], tolerance * std::max(1.0, std::abs(y[i]))) << what << " " << i;
-    }
-  };
-  close(a.field, b.field, "field");
-  close(a.log_q, b.log_q, "log q");
-  close(a.action, b.action, "action");
-}
 
 }  // namespace haarflow

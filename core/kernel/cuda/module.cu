@@ -1,5 +1,5 @@
 // The CUDA module: the table of core/kernel/table.h. Loaded at run time (core/kernel/loader.cc). What flows do is in
-// u1_flow.cu and scalar_flow.cu.
+// u1_flow.cu, scalar_flow.cu and loop_flow.cu.
 #include <cstdio>
 #include <memory>
 #include <type_traits>
@@ -83,6 +83,10 @@ int32_t CreateScalar(const hf_scalar_flow* flow, int32_t device, void** handle) 
   return Create(device, handle, [&] { return MakeScalarProgram(*flow); });
 }
 
+int32_t CreateLoop(const hf_loop_flow* flow, int32_t device, void** handle) {
+  return Create(device, handle, [&] { return MakeLoopProgram(*flow); });
+}
+
 void Destroy(void* handle) {
   Guarded([&]() -> int32_t {
     delete static_cast<DeviceFlow*>(handle);
@@ -152,9 +156,9 @@ int32_t Backward(int32_t map, int32_t pieces, int64_t n, const double* x, const 
 
 extern "C" __attribute__((visibility("default"))) const hf_kernels* haarflow_kernels(void) {
   namespace cuda = haarflow::isa_cuda;
-  static const hf_kernels table = {HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(),   cuda::LastError,
-                                   cuda::DeviceCount,    cuda::CreateU1,     cuda::CreateScalar, nullptr,
-                                   nullptr,              cuda::Destroy,      cuda::Draw,         cuda::Density,
-                                   cuda::Forward,        cuda::Inverse,      cuda::Backward};
+  static const hf_kernels table = {
+      HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(), cuda::LastError, cuda::DeviceCount,
+      cuda::CreateU1,       cuda::CreateScalar, cuda::CreateLoop, nullptr,         cuda::Destroy,
+      cuda::Draw,           cuda::Density,      cuda::Forward,    cuda::Inverse,   cuda::Backward};
   return &table;
 }

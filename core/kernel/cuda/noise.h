@@ -46,4 +46,14 @@ HF_FN double Normal(uint64_t seed, uint64_t index, uint32_t purpose, uint32_t do
   return Sqrt(-2.0 * Log(1.0 - u.first)) * cosine;
 }
 
+// Both numbers of the Box-Muller pair.
+HF_FN void NormalPair(uint64_t seed, uint64_t index, uint32_t purpose, uint32_t dof, double* x, double* y) {
+  const NoisePair u = Noise(seed, index, purpose, dof, 0);
+  double sine, cosine;
+  SinCos(kTwoPi * u.second, &sine, &cosine);
+  const double radius = Sqrt(-2.0 * Log(1.0 - u.first));
+  *x = radius * cosine;
+  *y = radius * sine;
+}
+
 }  // namespace haarflow::HF_ISA

@@ -1,6 +1,7 @@
 // What a kind of flow is to the module: its tables, the memory that it needs, and the launches of one sub-batch.
 #pragma once
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,16 @@
 #include "core/kernel/cuda/runtime.h"
 
 namespace haarflow::isa_cuda {
+
+struct DeviceLimits {
+  int64_t shared_bytes = 0;  // of a block
+  int64_t multiprocessors = 0;
+};
+
+inline int64_t FromEnvironment(const char* name, int64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::atoll(text);
+}
 
 // Sizes of Buffers.
 struct BufferSizes {
@@ -53,5 +64,6 @@ class FlowProgram {
 
 std::unique_ptr<FlowProgram> MakeU1Program(const hf_u1_flow& flow);
 std::unique_ptr<FlowProgram> MakeScalarProgram(const hf_scalar_flow& flow);
+std::unique_ptr<FlowProgram> MakeLoopProgram(const hf_loop_flow& flow);
 
 }  // namespace haarflow::isa_cuda

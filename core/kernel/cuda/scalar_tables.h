@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "core/kernel/cuda/continuous_tables.h"
 #include "core/kernel/cuda/heat_bath_bodies.h"
 #include "core/kernel/cuda/network_tables.h"
+#include "core/kernel/cuda/program.h"
 
 namespace haarflow::isa_cuda {
 
@@ -42,16 +42,6 @@ struct ScalarTables {
   std::vector<ScalarCouplingTables> couplings;
   std::vector<ScalarPart> parts;
 };
-
-struct DeviceLimits {
-  int64_t shared_bytes = 0;  // of a block
-  int64_t multiprocessors = 0;
-};
-
-inline int64_t FromEnvironment(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::atoll(text);
-}
 
 // How the blocks of the continuous part look. Environment, for measurements and tests; no bit depends on it:
 // HAARFLOW_CUDA_REGISTERS=0 keeps states in memory, HAARFLOW_CUDA_SHARED_BYTES lowers what a block may use.

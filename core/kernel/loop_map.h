@@ -1,7 +1,16 @@
-// The map of one link, U' = exp(F) U, on numbers T: registers, or variables of a tape. Included after sun.inc.
+// The map of one link, U' = exp(F) U, on numbers T: see core/kernel/sun_algebra.h, and for what the includer provides.
+#pragma once
+
+#include "core/kernel/cpu/loop_isa.h"
+#include "core/kernel/sun_algebra.h"
+#include "core/kernel/table.h"
+
+namespace haarflow::HF_ISA::sun {
+
+using kernel::kMaxActiveLoops;
 
 template <int N, class T>
-inline Complex<T> Times(const Complex<T>& a, const Complex<T>& b) {
+HF_FN Complex<T> Times(const Complex<T>& a, const Complex<T>& b) {
   if constexpr (Group<N>::kRealTrace) {
     return {a.re * b.re, a.re};
   } else {
@@ -9,7 +18,7 @@ inline Complex<T> Times(const Complex<T>& a, const Complex<T>& b) {
   }
 }
 template <int N, class T>
-inline Complex<T> Conjugate(const Complex<T>& a) {
+HF_FN Complex<T> Conjugate(const Complex<T>& a) {
   if constexpr (Group<N>::kRealTrace) {
     return a;
   } else {
@@ -17,32 +26,44 @@ inline Complex<T> Conjugate(const Complex<T>& a) {
   }
 }
 template <int N, class T>
-inline void AddTo(const Complex<T>& a, Complex<T>* sum) {
+HF_FN void AddTo(const Complex<T>& a, Complex<T>* sum) {
   sum->re = sum->re + a.re;
   if constexpr (!Group<N>::kRealTrace) sum->im = sum->im + a.im;
 }
 
+// What a link's map reads, as arrays.
 template <int N, class T>
-struct LinkMap {
+struct LoopArrays {
+  static constexpr bool kStreams = false;
+  T loop[kMaxActiveLoops][Group<N>::kNumbers];  // U M_j
+  const Complex<T>* factor;                     // [monomials]: coefficient x scalar
+  const T* twin_factor;                         // [twins]: coefficient
+};
+
+// `Loops`: where loop, factor and twin_factor are, LoopArrays or what is indexed like them. kStreams: each is read
+// where it is needed, and a thread keeps as little as possible.
+template <int N, class T, class Loops = LoopArrays<N, T>>
+struct LinkMap : Loops {
   static constexpr int kNumbers = Group<N>::kNumbers;
   static constexpr int kDim = Group<N>::kDim;
+  using Loops::factor;
+  using Loops::loop;
+  using Loops::twin_factor;
 
   const hf_link_program* program;
   T linear[kNumbers];                 // U L
-  T loop[kMaxActiveLoops][kNumbers];  // U M_j
-  const Complex<T>* factor;           // [monomials]: coefficient x scalar
-  const T* twin_factor;               // [twins]: coefficient
   Complex<T> trace[kMaxActiveLoops];  // t_j
   T total[kNumbers];                  // U (L + sum_j alpha_j M_j) + sum over twins of c (A B + B A)
   T force[kDim];
 
-  Complex<T> Factor(int32_t operand) const {
+  HF_FN Complex<T> Factor(int32_t operand) const {
     const Complex<T>& t = trace[operand / 2];
     return operand % 2 == 0 ? t : Conjugate<N>(t);
   }
 
   // F^a = Re tr T^a U (L + sum_j alpha_j M_j), alpha_j the derivative of the potential in t_j.
-  void Force() {
+  HF_FN void Force() {
+    HF_UNROLL
     for (int r = 0; r < kNumbers; ++r) total[r] = linear[r];
     for (int j = 0; j < program->loops; ++j) trace[j] = TraceOf<N, T>(loop[j]);
     Complex<T> alpha[kMaxActiveLoops];
@@ -59,11 +80,13 @@ struct LinkMap {
       }
     }
     for (int j = 0; j < program->loops; ++j) {
-      const T* w = loop[j];
+      const auto& w = loop[j];
       if constexpr (N == 2) {
+        HF_UNROLL
         for (int r = 0; r < kNumbers; ++r) total[r] = MulAdd(alpha[j].re, w[r], total[r]);
       } else {
         const T minus = -alpha[j].im;
+        HF_UNROLL
         for (int r = 0; r < kNumbers; r += 2) {
           total[r] = MulAdd(alpha[j].re, w[r], MulAdd(minus, w[r + 1], total[r]));
           total[r + 1] = MulAdd(alpha[j].re, w[r + 1], MulAdd(alpha[j].im, w[r], total[r + 1]));
@@ -72,7 +95,8 @@ struct LinkMap {
     }
     if constexpr (N == 3) {
       for (int i = 0; i < program->twins; ++i) {
-        const T *a = loop[program->twin[i].a], *b = loop[program->twin[i].b];
+        const auto& a = loop[program->twin[i].a];
+        const auto& b = loop[program->twin[i].b];
         AddProduct(twin_factor[i], a, b);
         AddProduct(twin_factor[i], b, a);
       }
@@ -81,14 +105,18 @@ struct LinkMap {
   }
 
   // total += c A B.
-  void AddProduct(const T& c, const T* a, const T* b) {
+  template <class A>
+  HF_FN void AddProduct(const T& c, const A& a, const A& b) {
+    HF_UNROLL
     for (int i = 0; i < 3; ++i) {
+      HF_UNROLL
       for (int j = 0; j < 3; ++j) {
         T re = T(Vd{}), im = T(Vd{});
+        HF_UNROLL
         for (int k = 0; k < 3; ++k) {
-          const T *p = a + 6 * i + 2 * k, *q = b + 6 * k + 2 * j;
-          re = MulAdd(p[0], q[0], MulAdd(-p[1], q[1], re));
-          im = MulAdd(p[0], q[1], MulAdd(p[1], q[0], im));
+          const int p = 6 * i + 2 * k, q = 6 * k + 2 * j;
+          re = MulAdd(a[p], b[q], MulAdd(-a[p + 1], b[q + 1], re));
+          im = MulAdd(a[p], b[q + 1], MulAdd(a[p + 1], b[q], im));
         }
         total[6 * i + 2 * j] = MulAdd(c, re, total[6 * i + 2 * j]);
         total[6 * i + 2 * j + 1] = MulAdd(c, im, total[6 * i + 2 * j + 1]);
@@ -98,25 +126,36 @@ struct LinkMap {
 
   // det(1 + dexp_{-F} H), H^ab = d F^a along T^b, as det(dexp_{-F}) det(dexp_{-F}^{-1} + H): the antisymmetric parts of
   // the sum, ad F / 2 and -ad F / 2, cancel.
-  T BlockDeterminant() const {
+  HF_FN T BlockDeterminant() const {
     T m[kDim][kDim];
     // Re tr(T^a T^b W) = -1/2 ad_ab - delta_ab Re tr W / (2 N) - 1/4 sum_c d_abc Re tr(lambda^c W).
     const T diagonal = (-0.5 / N) * TraceOf<N, T>(total).re;
     T e[kDim];
     if constexpr (N == 3) {
       ImaginaryComponents(total, e);  // -1/2 Re tr(lambda^c W)
+      HF_UNROLL
       for (int a = 0; a < kDim; ++a) e[a] = 0.5 * e[a];
     }
     const T dexp = InverseDifferential<N, T>(force, e, diagonal, m);
-    AddSecondDerivatives(m);
+    if constexpr (Loops::kStreams) {
+      StreamSecondDerivatives(m);
+    } else {
+      AddSecondDerivatives(m);
+    }
     if constexpr (N == 3) {
-      for (int i = 0; i < program->twins; ++i) AddTwin(program->twin[i], twin_factor[i], m);
+      for (int i = 0; i < program->twins; ++i) {
+        if constexpr (Loops::kStreams) {
+          StreamTwin(program->twin[i], twin_factor[i], m);
+        } else {
+          AddTwin(program->twin[i], twin_factor[i], m);
+        }
+      }
     }
     return dexp * SymmetricDeterminant<kDim, T>(m);
   }
 
   // A second derivative of the potential: terms [begin, end) of the pairs.
-  Complex<T> Second(int begin, int end) const {
+  HF_FN Complex<T> Second(int begin, int end) const {
     Complex<T> sum = {T(Vd{}), T(Vd{})};
     for (int i = begin; i < end; ++i) {
       const hf_pair_term& term = program->pair_term[i];
@@ -168,7 +207,46 @@ struct LinkMap {
     }
   }
 
-  static void AddPair(const T& xu, const T& xv, const T& yu, const T& yv, const T* u, const T* v, T* x, T* y) {
+  // The same, one loop after another: every second derivative twice, gradients once for every pair.
+  HF_FN void StreamSecondDerivatives(T (*m)[kDim]) const {
+    for (int j = 0; j < program->paired; ++j) {
+      T x[kDim], y[kDim], u[kDim], v[kDim];
+      HF_UNROLL
+      for (int b = 0; b < kDim; ++b) x[b] = y[b] = T(Vd{});
+      for (int i = 0; i < program->pairs; ++i) {
+        const hf_loop_pair pair = program->pair[i];
+        if (pair.j != j && pair.k != j) continue;
+        const bool first = pair.j == j;
+        const Complex<T> p = Second(pair.begin, pair.mixed);
+        const auto& other = loop[first ? pair.k : pair.j];
+        Components<N, T>(other, u);
+        if constexpr (N == 2) {
+          for (int b = 0; b < kDim; ++b) x[b] = MulAdd(p.re, u[b], x[b]);
+        } else {
+          const Complex<T> q = Second(pair.mixed, pair.end);
+          ImaginaryComponents(other, v);
+          const T xv = first ? q.im - p.im : -(p.im + q.im), yu = first ? p.im + q.im : p.im - q.im;
+          AddPair(p.re + q.re, xv, yu, p.re - q.re, u, v, x, y);
+        }
+      }
+      Components<N, T>(loop[j], u);
+      if constexpr (N == 3) ImaginaryComponents(loop[j], v);
+      HF_UNROLL
+      for (int a = 0; a < kDim; ++a) {
+        HF_UNROLL
+        for (int b = a; b < kDim; ++b) {
+          if constexpr (N == 2) {
+            m[a][b] = MulAdd(u[a], x[b], m[a][b]);
+          } else {
+            m[a][b] = MulAdd(u[a], x[b], MulAdd(-v[a], y[b], m[a][b]));
+          }
+        }
+      }
+    }
+  }
+
+  HF_FN static void AddPair(const T& xu, const T& xv, const T& yu, const T& yv, const T* u, const T* v, T* x, T* y) {
+    HF_UNROLL
     for (int b = 0; b < kDim; ++b) {
       x[b] = MulAdd(xu, u[b], MulAdd(xv, v[b], x[b]));
       y[b] = MulAdd(yu, u[b], MulAdd(yv, v[b], y[b]));
@@ -217,4 +295,59 @@ struct LinkMap {
       for (int j = i; j < kDim; ++j) m[i][j] = MulAdd(half, v[i][j] + v[j][i], m[i][j]);
     }
   }
+
+  // The same, generator after generator.
+  HF_FN void StreamTwin(const hf_loop_twin& twin, const T& c, T (*m)[kDim]) const {
+    const auto& a = loop[twin.a];
+    const auto& b = loop[twin.b];
+    const T half = 0.5 * c;
+    AddGenerators<0, 1, 0>(a, b, half, m);
+    AddGenerators<0, 2, 3>(a, b, half, m);
+    AddGenerators<1, 2, 5>(a, b, half, m);
+    T third[kNumbers], eighth[kNumbers];
+    HF_UNROLL
+    for (int r = 0; r < 9; ++r) {
+      const Complex<T> x = Outer(a, b, 0, 0, r), y = Outer(a, b, 1, 1, r), z = Outer(a, b, 2, 2, r);
+      third[2 * r] = x.re - y.re;
+      third[2 * r + 1] = x.im - y.im;
+      eighth[2 * r] = kD8 * (x.re + y.re - 2.0 * z.re);
+      eighth[2 * r + 1] = kD8 * (x.im + y.im - 2.0 * z.im);
+    }
+    AddDerivatives<2>(third, half, m);
+    AddDerivatives<7>(eighth, half, m);
+  }
+  // Element r of column i of A times row j of B.
+  template <class A>
+  HF_FN static Complex<T> Outer(const A& a, const A& b, int i, int j, int r) {
+    const int p = 6 * (r / 3) + 2 * i, q = 6 * j + 2 * (r % 3);
+    return {MulAdd(a[p], b[q], -(a[p + 1] * b[q + 1])), MulAdd(a[p], b[q + 1], a[p + 1] * b[q])};
+  }
+  // The generators `place` and `place` + 1, of elements (i, j) and (j, i).
+  template <int i, int j, int place, class A>
+  HF_FN static void AddGenerators(const A& a, const A& b, const T& half, T (*m)[kDim]) {
+    T sum[kNumbers], turned[kNumbers];  // x + y, -i (x - y)
+    HF_UNROLL
+    for (int r = 0; r < 9; ++r) {
+      const Complex<T> x = Outer(a, b, i, j, r), y = Outer(a, b, j, i, r);
+      sum[2 * r] = x.re + y.re;
+      sum[2 * r + 1] = x.im + y.im;
+      turned[2 * r] = x.im - y.im;
+      turned[2 * r + 1] = y.re - x.re;
+    }
+    AddDerivatives<place>(sum, half, m);
+    AddDerivatives<place + 1>(turned, half, m);
+  }
+  template <int b>
+  HF_FN static void AddDerivatives(const T* x, const T& half, T (*m)[kDim]) {
+    T v[kDim];
+    ImaginaryComponents(x, v);
+    const T c = half + half;
+    HF_UNROLL
+    for (int a = 0; a < kDim; ++a) {
+      T* const to = a < b ? &m[a][b] : &m[b][a];
+      *to = MulAdd(a == b ? c : half, v[a], *to);
+    }
+  }
 };
+
+}  // namespace haarflow::HF_ISA::sun
