@@ -53,7 +53,9 @@ if __name__ == "__main__":
     moved = lambda start, *phases: f'  start_from: "{start}"\n' + "".join(phases)
     models = [("u1-l8-b2", 8, 2, 4, "bins: 16", phase(40000, 1024, 3e-3)),
               ("u1-l16-b2", 16, 2, 4, "bins: 16", moved("u1-l8-b2", phase(3000, 512, 3e-4))),
-              ("u1-l16-b4", 16, 4, 8, "bins: 16 sharp: true", phase(20000, 16, 3e-3))]
+              ("u1-l16-b1", 16, 1, 4, "bins: 16", moved("u1-l16-b2", phase(4000, 32, 1e-3))),
+              ("u1-l16-b4", 16, 4, 8, "bins: 16 sharp: true", phase(20000, 16, 3e-3)),
+              ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(8000, 16, 1.5e-3)))]
     models += [(f"u1-l16-b{beta}", 16, beta, 8, "bins: 16 sharp: true", moved(f"u1-l16-b{beta - 1}", phase(14000, 16, 2e-3)))
                for beta in (5, 6, 7)]
     for name, size, beta, block, spline, training in models:
