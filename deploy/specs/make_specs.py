@@ -38,13 +38,13 @@ def phase(steps, batch, rate, warmup=50):
             f"final_learning_rate_factor: 0.01 estimator: GRADIENT_ESTIMATOR_PATH clip_norm: 10 adam_beta2: 0.99 warmup_steps: {warmup} }}\n")
 
 
-def spec(name, size, beta, block, hidden, spline, training):
+def spec(name, size, beta, block, hidden, spline, training, samples=65536):
     return (f"# Made by make_specs.py. Field by field: proto/haarflow/v1/model.proto.\n"
             f'name: "{name}"\nspec_version: 1\n'
             f'description: "U(1) block decimation: {block}x{block} blocks split in halves down to plaquettes"\n'
             f"target {{ lattice {{ shape: [{size}, {size}] }} u1_wilson {{ beta: {beta} }} }}\n"
             f"prior {{ uniform {{}} }}\n" + decimation(block, hidden, spline) +
-            f"training {{\n  seed: 20020212\n  evaluation_samples: 65536\n{training}}}\n")
+            f"training {{\n  seed: 20020212\n  evaluation_samples: {samples}\n{training}}}\n")
 
 
 if __name__ == "__main__":
@@ -53,11 +53,12 @@ if __name__ == "__main__":
     moved = lambda start, *phases: f'  start_from: "{start}"\n' + "".join(phases)
     models = [("u1-l8-b2", 8, 2, 4, "bins: 16", phase(40000, 1024, 3e-3)),
               ("u1-l16-b2", 16, 2, 4, "bins: 16", moved("u1-l8-b2", phase(3000, 512, 3e-4))),
-              ("u1-l16-b1", 16, 1, 4, "bins: 16", moved("u1-l16-b2", phase(4000, 32, 1e-3))),
               ("u1-l16-b4", 16, 4, 8, "bins: 16 sharp: true", phase(20000, 16, 3e-3)),
-              ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(8000, 16, 1.5e-3)))]
-    models += [(f"u1-l16-b{beta}", 16, beta, 8, "bins: 16 sharp: true", moved(f"u1-l16-b{beta - 1}", phase(14000, 16, 2e-3)))
-               for beta in (5, 6, 7)]
-    for name, size, beta, block, spline, training in models:
+              ("u1-l16-b5", 16, 5, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(14000, 16, 2e-3))),
+              ("u1-l16-b1", 16, 1, 4, "bins: 16", moved("u1-l16-b2", phase(2000, 16, 1e-3)), 16384),
+              ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(4000, 16, 1.5e-3)), 16384),
+              ("u1-l16-b6", 16, 6, 8, "bins: 16 sharp: true", moved("u1-l16-b5", phase(8000, 16, 2e-3)), 16384),
+              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(7000, 16, 2e-3)), 16384)]
+    for name, size, beta, block, spline, training, *samples in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
-            f.write(spec(name, size, beta, block, [32, 32], spline, training))
+            f.write(spec(name, size, beta, block, [32, 32], spline, training, *samples))
