@@ -155,9 +155,9 @@ int32_t Backward(int32_t map, int32_t pieces, int64_t n, const double* x, const 
 
 extern "C" __attribute__((visibility("default"))) const hf_kernels* haarflow_kernels(void) {
   namespace cuda = haarflow::isa_cuda;
-  static const hf_kernels table = {
-      HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(), cuda::LastError, cuda::DeviceCount,
-      cuda::CreateU1,       cuda::CreateScalar, nullptr,          nullptr,         cuda::Destroy,
-      cuda::Draw,           cuda::Density,      cuda::Forward,    cuda::Inverse,   cuda::Backward};
+  static const hf_kernels table = {HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(),   cuda::LastError,
+                                   cuda::DeviceCount,    cuda::CreateU1,     cuda::CreateScalar, nullptr,
+                                   nullptr,              cuda::Destroy,      cuda::Draw,         cuda::Density,
+                                   cuda::Forward,        cuda::Inverse,      cuda::Backward};
   return &table;
 }
