@@ -149,7 +149,8 @@ TEST_P(Bundled, CoversTheTarget) {
 
 INSTANTIATE_TEST_SUITE_P(
     Models, Bundled,
-    ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}}, Expected{"u1-l16-b4", 0.87, {}},
+    ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}}, Expected{"u1-l16-b1", 0.995, {}},
+                      Expected{"u1-l16-b3", 0.93, {}}, Expected{"u1-l16-b4", 0.87, {}}, Expected{"u1-l16-b5", 0.8, {}},
                       Expected{"u1-l16-perfect", 0.999, {}}, Expected{"su2-l16-perfect", 0.999, {}},
                       Expected{"su3-l16-perfect", 0.999, {}}, Expected{"su2-l16-b1.8", 0.98, {}},
                       Expected{"su2-l16-b2.2", 0.95, {}}, Expected{"su2-l16-b2.7", 0.85, {}},
