@@ -13,21 +13,23 @@ struct FeatureKind {
   int mu, nu;
   int64_t width, height;
   int64_t along, across;  // displacement of the corner in mu and nu
+  int windings;           // how often the loop runs through its rectangle
 };
 
 std::vector<FeatureKind> FeatureKinds(const LinkCoupling& coupling, int dims) {
   const v1::LinkMask& mask = coupling.mask;
   std::vector<FeatureKind> kinds;
   for (const v1::LoopShape& shape : coupling.features) {
+    const int windings = std::max(1, static_cast<int>(shape.windings()));
     if (shape.aligned()) {
       kinds.push_back({static_cast<int>(mask.direction()), static_cast<int>(mask.plane()), shape.width(),
-                       shape.height(), shape.offset_along(), shape.offset_across()});
+                       shape.height(), shape.offset_along(), shape.offset_across(), windings});
       continue;
     }
     for (int mu = 0; mu < dims; ++mu) {
       for (int nu = mu + 1; nu < dims; ++nu) {
-        kinds.push_back({mu, nu, shape.width(), shape.height(), 0, 0});
-        if (shape.width() != shape.height()) kinds.push_back({mu, nu, shape.height(), shape.width(), 0, 0});
+        kinds.push_back({mu, nu, shape.width(), shape.height(), 0, 0, windings});
+        if (shape.width() != shape.height()) kinds.push_back({mu, nu, shape.height(), shape.width(), 0, 0, windings});
       }
     }
   }
@@ -150,7 +152,7 @@ class LayerPlanner {
     stage.rows_per_tap = coupling_.rows_per_loop;
     stage.weight_blocks = stage.kernel_taps * static_cast<int32_t>(kinds.size());
     int64_t path_links = 0;
-    for (const FeatureKind& kind : kinds) path_links += 2 * (kind.width + kind.height);
+    for (const FeatureKind& kind : kinds) path_links += 2 * (kind.width + kind.height) * kind.windings;
     const int64_t loops = std::min<int64_t>(lattice_.volume(), static_cast<int64_t>(sites.size() * taps.size()));
     const int64_t entries = static_cast<int64_t>(sites.size() * taps.size() * kinds.size()) + loops * path_links;
     if (entries > kMaxTableEntries) return TablesTooLarge(coupling_.name);
@@ -177,7 +179,9 @@ class LayerPlanner {
     const int64_t corner = lattice_.Shift(lattice_.Shift(site, kind.mu, kind.along), kind.nu, kind.across);
     const Path loop = Rectangle(lattice_, corner, kind.mu, kind.nu, kind.width, kind.height);
     if (std::any_of(loop.begin(), loop.end(), [&](const PathStep& s) { return is_active_[s.link]; })) return false;
-    plan_.features.Add(loop);
+    Path wound;
+    for (int i = 0; i < kind.windings; ++i) wound.insert(wound.end(), loop.begin(), loop.end());
+    plan_.features.Add(wound);
     return true;
   }
 
@@ -191,7 +195,7 @@ class LayerPlanner {
 
 void SetMap(const v1::CircleMap& map, U1LayerPlan* plan) {
   if (map.has_spline()) {
-    plan->map = HF_MAP_SPLINE;
+    plan->map = map.spline().sharp() ? HF_MAP_SHARP_SPLINE : HF_MAP_SPLINE;
     plan->pieces = static_cast<int32_t>(map.spline().bins());
   } else if (map.has_moebius()) {
     plan->map = HF_MAP_MOEBIUS;
@@ -262,7 +266,8 @@ void LoopTable::Add(const Path& path) {
 }
 
 int32_t CircleMapParameterCount(int32_t map, int32_t pieces) {
-  return map == HF_MAP_SPLINE ? 3 * pieces + 1 : map == HF_MAP_MOEBIUS ? 2 * pieces + 1 : pieces + 1;
+  if (map == HF_MAP_SPLINE || map == HF_MAP_SHARP_SPLINE) return 3 * pieces + 1;
+  return map == HF_MAP_MOEBIUS ? 2 * pieces + 1 : pieces + 1;
 }
 
 int64_t U1FlowPlan::multiply_adds() const {

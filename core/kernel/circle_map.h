@@ -10,6 +10,7 @@
 //   p(2K..3K-1)
 //                         derivatives at the knots (exp, clamped to e^{+-6}; periodic), p(3K) phase.
 //                         Rational-quadratic, arXiv:1906.04032 equations 4 to 8.
+//   sharp spline, K bins: the same, bins down to kSharpMinBin of the circle, derivatives up to e^{+-14}.
 //   Moebius, C components: p(2k), p(2k+1) = s_k, b_k, p(2C) phase: g = mean_k 2 atan(e^{s_k} tan(x/2) + b_k). In the
 //   variable
 //                         tan(x/2) the Moebius maps of the circle that fix -1 are exactly the increasing affine maps.
@@ -25,6 +26,9 @@ namespace haarflow::HF_ISA {
 
 constexpr double kMinBin = 1e-3;
 constexpr double kMaxLogDerivative = 6;
+// A plaquette's density at beta = 7 spans a factor e^28, and a bin's least mass is drawn whatever the density there.
+constexpr double kSharpMinBin = 1e-6;
+constexpr double kSharpMaxLogDerivative = 14;
 constexpr int kMaxBins = 64;
 constexpr int kInverseIterations = 64;
 
@@ -62,12 +66,18 @@ HF_FN void ReadSplineWeights(int bins, const P& p, SplineWeights<V>* e) {
   }
 }
 
+template <bool kSharp>
+struct SplineLimits {
+  static constexpr double kLeastBin = kSharp ? kSharpMinBin : kMinBin;
+  static constexpr double kLogDerivative = kSharp ? kSharpMaxLogDerivative : kMaxLogDerivative;
+};
+
 // Finds the bin that holds `value` among x's (or, for the inverse, among y's) bin edges.
-template <class V, class P>
+template <bool kSharp, class V, class P>
 HF_FN SplineBin<V> FindBin(int bins, const P& p, const SplineWeights<V>& e, V value, bool inverse) {
-  const V scale_w = (1 - bins * kMinBin) * 2 * kPi / e.sum_w;
-  const V scale_h = (1 - bins * kMinBin) * 2 * kPi / e.sum_h;
-  const double least = 2 * kPi * kMinBin;
+  const V scale_w = (1 - bins * SplineLimits<kSharp>::kLeastBin) * 2 * kPi / e.sum_w;
+  const V scale_h = (1 - bins * SplineLimits<kSharp>::kLeastBin) * 2 * kPi / e.sum_h;
+  const double least = 2 * kPi * SplineLimits<kSharp>::kLeastBin;
   SplineBin<V> bin;
   V x = Splat(-kPi), y = Splat(-kPi);
   for (int j = 0; j < bins; ++j) {
@@ -90,16 +100,16 @@ HF_FN SplineBin<V> FindBin(int bins, const P& p, const SplineWeights<V>& e, V va
     x = x + w;
     y = y + h;
   }
-  bin.d0 = Exp(ClampParameter(bin.d0, kMaxLogDerivative));
-  bin.d1 = Exp(ClampParameter(bin.d1, kMaxLogDerivative));
+  bin.d0 = Exp(ClampParameter(bin.d0, SplineLimits<kSharp>::kLogDerivative));
+  bin.d1 = Exp(ClampParameter(bin.d1, SplineLimits<kSharp>::kLogDerivative));
   return bin;
 }
 
-template <class V, class P>
+template <bool kSharp, class V, class P>
 HF_FN void SplineForward(int bins, const P& p, V x, V* y, V* log_derivative) {
   SplineWeights<V> e;
   ReadSplineWeights(bins, p, &e);
-  const SplineBin<V> b = FindBin(bins, p, e, x, false);
+  const SplineBin<V> b = FindBin<kSharp>(bins, p, e, x, false);
   const V xi = Max(Min((x - b.x0) / b.w, Splat(1.0)), Splat(0.0));
   const V s = b.h / b.w;
   const V q = xi * (1.0 - xi);
@@ -110,11 +120,11 @@ HF_FN void SplineForward(int bins, const P& p, V x, V* y, V* log_derivative) {
   *log_derivative = Log(a * ratio * ratio);
 }
 
-template <class V, class P>
+template <bool kSharp, class V, class P>
 HF_FN void SplineInverse(int bins, const P& p, V y, V* x, V* log_derivative) {
   SplineWeights<V> e;
   ReadSplineWeights(bins, p, &e);
-  const SplineBin<V> b = FindBin(bins, p, e, y, true);
+  const SplineBin<V> b = FindBin<kSharp>(bins, p, e, y, true);
   const V s = b.h / b.w;
   const V dy = Max(Min(y - b.y0, b.h), Splat(0.0));
   const V sum = b.d1 + b.d0 - 2.0 * s;
@@ -132,11 +142,11 @@ HF_FN void SplineInverse(int bins, const P& p, V y, V* x, V* log_derivative) {
 }
 
 // Adds to grad_x and, by the callable add(j, value), to the gradients of the parameters (except the phase).
-template <class V, class P, class Add>
+template <bool kSharp, class V, class P, class Add>
 HF_FN void SplineBackward(int bins, const P& p, V x, V grad_y, V grad_l, V* grad_x, const Add& add) {
   SplineWeights<V> e;
   ReadSplineWeights(bins, p, &e);
-  const SplineBin<V> b = FindBin(bins, p, e, x, false);
+  const SplineBin<V> b = FindBin<kSharp>(bins, p, e, x, false);
   const V xi = Max(Min((x - b.x0) / b.w, Splat(1.0)), Splat(0.0));
   const V s = b.h / b.w;
   const V q = xi * (1.0 - xi), dq = 1.0 - 2.0 * xi;
@@ -159,7 +169,7 @@ HF_FN void SplineBackward(int bins, const P& p, V x, V grad_y, V grad_l, V* grad
   *grad_x = *grad_x + g_x;
 
   // Bin j's width: g_w in the bin itself, -g_x in those before it. The same for heights with g_h and grad_y.
-  const double scale = (1 - bins * kMinBin) * 2 * kPi;
+  const double scale = (1 - bins * SplineLimits<kSharp>::kLeastBin) * 2 * kPi;
   V mean_w = Splat(0.0), mean_h = Splat(0.0);
   V gw[kMaxBins], gh[kMaxBins];
   for (int j = 0; j < bins; ++j) {
@@ -172,8 +182,11 @@ HF_FN void SplineBackward(int bins, const P& p, V x, V grad_y, V grad_l, V* grad
     mean_h = mean_h + e.h[j] / e.sum_h * gh[j];
     const int next = j + 1 == bins ? 0 : j + 1;
     const V u0 = p(2 * bins + j), u1 = p(2 * bins + next);
-    add(2 * bins + j, here ? (ClampParameter(u0, kMaxLogDerivative) == u0 ? g_d0 * b.d0 : Splat(0.0)) : Splat(0.0));
-    add(2 * bins + next, here ? (ClampParameter(u1, kMaxLogDerivative) == u1 ? g_d1 * b.d1 : Splat(0.0)) : Splat(0.0));
+    add(2 * bins + j, here ? (ClampParameter(u0, SplineLimits<kSharp>::kLogDerivative) == u0 ? g_d0 * b.d0 : Splat(0.0))
+                           : Splat(0.0));
+    add(2 * bins + next,
+        here ? (ClampParameter(u1, SplineLimits<kSharp>::kLogDerivative) == u1 ? g_d1 * b.d1 : Splat(0.0))
+             : Splat(0.0));
   }
   for (int j = 0; j < bins; ++j) {
     add(j, scale * (e.w[j] / e.sum_w) * (gw[j] - mean_w));
@@ -264,18 +277,20 @@ HF_FN void TangentMixtureBackward(int components, bool shifted, const P& p, V x,
   }
 }
 
-enum class CircleMapKind { kSpline = 1, kMoebius = 2, kNonCompact = 3 };
+enum class CircleMapKind { kSpline = 1, kMoebius = 2, kNonCompact = 3, kSharpSpline = 4 };
 
 HF_FN int CircleMapParameters(CircleMapKind kind, int pieces) {
-  return kind == CircleMapKind::kSpline    ? 3 * pieces + 1
-         : kind == CircleMapKind::kMoebius ? 2 * pieces + 1
-                                           : pieces + 1;
+  return kind == CircleMapKind::kSpline || kind == CircleMapKind::kSharpSpline ? 3 * pieces + 1
+         : kind == CircleMapKind::kMoebius                                     ? 2 * pieces + 1
+                                                                               : pieces + 1;
 }
 
 template <class V, class P>
 HF_FN void CircleMapForward(CircleMapKind kind, int pieces, const P& p, V x, V* y, V* log_derivative) {
   if (kind == CircleMapKind::kSpline) {
-    SplineForward(pieces, p, x, y, log_derivative);
+    SplineForward<false>(pieces, p, x, y, log_derivative);
+  } else if (kind == CircleMapKind::kSharpSpline) {
+    SplineForward<true>(pieces, p, x, y, log_derivative);
   } else {
     V derivative;
     TangentMixture(pieces, kind == CircleMapKind::kMoebius, p, x, y, &derivative);
@@ -288,7 +303,9 @@ template <class V, class P>
 HF_FN void CircleMapInverse(CircleMapKind kind, int pieces, const P& p, V y, V* x, V* log_derivative) {
   y = WrapAngle(y - p(CircleMapParameters(kind, pieces) - 1));
   if (kind == CircleMapKind::kSpline) {
-    SplineInverse(pieces, p, y, x, log_derivative);
+    SplineInverse<false>(pieces, p, y, x, log_derivative);
+  } else if (kind == CircleMapKind::kSharpSpline) {
+    SplineInverse<true>(pieces, p, y, x, log_derivative);
   } else {
     TangentMixtureInverse(pieces, kind == CircleMapKind::kMoebius, p, y, x, log_derivative);
   }
@@ -299,7 +316,9 @@ HF_FN void CircleMapBackward(CircleMapKind kind, int pieces, const P& p, V x, V 
                              const Add& add) {
   *grad_x = Splat(0.0) * x;
   if (kind == CircleMapKind::kSpline) {
-    SplineBackward(pieces, p, x, grad_y, grad_l, grad_x, add);
+    SplineBackward<false>(pieces, p, x, grad_y, grad_l, grad_x, add);
+  } else if (kind == CircleMapKind::kSharpSpline) {
+    SplineBackward<true>(pieces, p, x, grad_y, grad_l, grad_x, add);
   } else {
     TangentMixtureBackward(pieces, kind == CircleMapKind::kMoebius, p, x, grad_y, grad_l, grad_x, add);
   }

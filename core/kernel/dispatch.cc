@@ -151,9 +151,8 @@ struct CpuTable {
   template <class F>
   static int32_t Padded(int32_t map, int32_t pieces, int64_t n, std::vector<const double*> in, std::vector<double*> out,
                         const F& f) {
-    const int64_t parameters = map == HF_MAP_SPLINE    ? 3 * pieces + 1
-                               : map == HF_MAP_MOEBIUS ? 2 * pieces + 1
-                                                       : pieces + 1;
+    const bool spline = map == HF_MAP_SPLINE || map == HF_MAP_SHARP_SPLINE;
+    const int64_t parameters = spline ? 3 * pieces + 1 : map == HF_MAP_MOEBIUS ? 2 * pieces + 1 : pieces + 1;
     const int64_t whole = n / kTile * kTile;
     if (whole > 0) f(whole, n, in.data(), out.data());
     if (whole == n) return HF_OK;

@@ -27,7 +27,7 @@ extern "C" {
 
 enum { HF_OK = 0, HF_INVALID = 1, HF_NO_MEMORY = 2, HF_DEVICE_ERROR = 3, HF_DEVICE_LOST = 4 };
 enum { HF_ACTIVATION_NONE = 0, HF_ACTIVATION_SILU = 1, HF_ACTIVATION_LEAKY_RELU = 2, HF_ACTIVATION_TANH = 3 };
-enum { HF_MAP_SPLINE = 1, HF_MAP_MOEBIUS = 2, HF_MAP_NON_COMPACT = 3 };
+enum { HF_MAP_SPLINE = 1, HF_MAP_MOEBIUS = 2, HF_MAP_NON_COMPACT = 3, HF_MAP_SHARP_SPLINE = 4 };
 
 /* n closed paths: path i is the signed links[begin[i]] .. links[begin[i + 1] - 1]. */
 typedef struct hf_loops {

@@ -76,11 +76,12 @@ class U1TiledFlow final : public TiledFlow {
     if (std::string e = CopyLoops(&layer->active_loops); !e.empty()) return "active " + e;
     if (std::string e = CopyLoops(&layer->features); !e.empty()) return "feature " + e;
     max_features_ = std::max(max_features_, int64_t{layer->features.n});
-    const int limit = layer->map == HF_MAP_SPLINE ? 64 : 16;
-    if (layer->map < HF_MAP_SPLINE || layer->map > HF_MAP_NON_COMPACT || layer->pieces < 1 || layer->pieces > limit) {
+    const bool spline = layer->map == HF_MAP_SPLINE || layer->map == HF_MAP_SHARP_SPLINE;
+    const int limit = spline ? 64 : 16;
+    if (layer->map < HF_MAP_SPLINE || layer->map > HF_MAP_SHARP_SPLINE || layer->pieces < 1 || layer->pieces > limit) {
       return "unknown circle map";
     }
-    const int64_t channels = layer->map == HF_MAP_SPLINE    ? 3 * layer->pieces + 1
+    const int64_t channels = spline                         ? 3 * layer->pieces + 1
                              : layer->map == HF_MAP_MOEBIUS ? 2 * layer->pieces + 1
                                                             : layer->pieces + 1;
     return networks_.Copy(&layer->stage, layer->stages, int64_t{layer->features.n} * 2, layer->double_network != 0,

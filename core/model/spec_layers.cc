@@ -141,6 +141,9 @@ absl::Status CheckMap(const v1::CircleMap& map, const std::string& path) {
 // Displacements belong to aligned features; anywhere else they would be silently ignored.
 absl::Status CheckAlignment(const v1::LoopShape& loop, bool is_feature, int64_t max_offset, const std::string& path) {
   if (!is_feature && loop.aligned()) return Bad(path, ".aligned is set, but only features can be aligned");
+  if (!is_feature && loop.windings() > 1)
+    return Bad(path, ".windings is set, but only features can wind more than once");
+  if (loop.windings() != 0) RETURN_IF_ERROR(CheckRange(absl::StrCat(path, ".windings"), loop.windings(), 1, 16));
   const std::pair<const char*, int64_t> offsets[] = {{".offset_along", loop.offset_along()},
                                                      {".offset_across", loop.offset_across()}};
   for (const auto& [name, offset] : offsets) {

@@ -28,6 +28,7 @@ std::vector<Case> Cases() {
   std::vector<Case> cases;
   const std::vector<std::pair<std::string, std::string>> maps = {
       {"Spline", "spline { bins: 5 }"},
+      {"SharpSpline", "spline { bins: 5 sharp: true }"},
       {"Moebius1", "moebius { components: 1 }"},
       {"Moebius3", "moebius { components: 3 }"},
       {"NonCompact1", "non_compact_projection { components: 1 }"},
@@ -50,7 +51,9 @@ std::vector<Case> Cases() {
   decimation.options.layers = 1;
   decimation.options.masks = "masks { direction: 0 plane: 1 sublattices { offset: [2, 0] stride: [4, 4] } }";
   decimation.options.active_loop = "width: 4 height: 2";
-  decimation.options.features = "features { width: 4 height: 4 aligned: true offset_across: -2 }";
+  decimation.options.features =
+      "features { width: 4 height: 4 aligned: true offset_across: -2 }\n"
+      "features { width: 4 height: 4 aligned: true offset_across: -2 windings: 3 }";
   decimation.options.network = "hidden: [8] kernel: [1, 1]";
   decimation.options.activation = "ACTIVATION_LEAKY_RELU";
   cases.push_back(decimation);

@@ -159,13 +159,15 @@ TEST_P(Bodies, CircleMapsOnArraysAgree) {
 
 INSTANTIATE_TEST_SUITE_P(Maps, Bodies,
                          testing::Values(Case{HF_MAP_SPLINE, 8, false}, Case{HF_MAP_SPLINE, 5, true},
-                                         Case{HF_MAP_MOEBIUS, 1, false}, Case{HF_MAP_MOEBIUS, 3, true},
-                                         Case{HF_MAP_NON_COMPACT, 1, true}, Case{HF_MAP_NON_COMPACT, 6, false}),
+                                         Case{HF_MAP_SHARP_SPLINE, 6, false}, Case{HF_MAP_MOEBIUS, 1, false},
+                                         Case{HF_MAP_MOEBIUS, 3, true}, Case{HF_MAP_NON_COMPACT, 1, true},
+                                         Case{HF_MAP_NON_COMPACT, 6, false}),
                          [](const auto& info) {
                            const Case& c = info.param;
-                           const char* map = c.map == HF_MAP_SPLINE    ? "Spline"
-                                             : c.map == HF_MAP_MOEBIUS ? "Moebius"
-                                                                       : "NonCompact";
+                           const char* map = c.map == HF_MAP_SPLINE         ? "Spline"
+                                             : c.map == HF_MAP_SHARP_SPLINE ? "SharpSpline"
+                                             : c.map == HF_MAP_MOEBIUS      ? "Moebius"
+                                                                            : "NonCompact";
                            return map + std::to_string(c.pieces) + (c.double_network ? "Double" : "Float");
                          });
 

@@ -109,7 +109,8 @@ TEST_P(CudaModule, ThreadsDrawAtOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Maps, CudaModule,
-                         testing::Combine(testing::Values(HF_MAP_SPLINE, HF_MAP_MOEBIUS, HF_MAP_NON_COMPACT),
+                         testing::Combine(testing::Values(HF_MAP_SPLINE, HF_MAP_MOEBIUS, HF_MAP_NON_COMPACT,
+                                                          HF_MAP_SHARP_SPLINE),
                                           testing::Bool()));
 
 // Runs everywhere: what the module says where it can do nothing.

@@ -29,7 +29,9 @@ struct Stage {
 };
 
 inline int32_t Parameters(int32_t map, int32_t pieces) {
-  return map == HF_MAP_SPLINE ? 3 * pieces + 1 : map == HF_MAP_MOEBIUS ? 2 * pieces + 1 : pieces + 1;
+  return map == HF_MAP_SPLINE || map == HF_MAP_SHARP_SPLINE ? 3 * pieces + 1
+         : map == HF_MAP_MOEBIUS                            ? 2 * pieces + 1
+                                                            : pieces + 1;
 }
 
 // `layers` layers that alternate between links 0, 3, 6 ... and 1, 4, 7 ... as active ones. Every third link is never

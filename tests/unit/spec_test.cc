@@ -229,6 +229,13 @@ TEST(ValidateSpecTest, LayersAreChecked) {
       {"network.precision is 0", [](S* s) { Net(s)->clear_precision(); }},
       {"network.precision is 9", [](S* s) { Net(s)->set_precision(static_cast<v1::Precision>(9)); }},
       {"map.kind", [](S* s) { Stack(s)->clear_map(); }},
+      {"features[0].windings is 17", [](S* s) { Stack(s)->mutable_features(0)->set_windings(17); }},
+      {"active_loop.windings is set",
+       [](S* s) {
+         Stack(s)->mutable_active_loop()->set_width(1);
+         Stack(s)->mutable_active_loop()->set_height(1);
+         Stack(s)->mutable_active_loop()->set_windings(2);
+       }},
       {"map.spline.bins is 1", [](S* s) { Stack(s)->mutable_map()->mutable_spline()->set_bins(1); }},
       {"map.moebius.components is 17", [](S* s) { Stack(s)->mutable_map()->mutable_moebius()->set_components(17); }},
       {"map.non_compact_projection.components is 0",

@@ -114,7 +114,8 @@ int32_t Density(const void* handle, int64_t n, const double* field, const double
 template <class F>
 int32_t ForMap(int32_t map, int32_t pieces, const F& f) {
   return Guarded([&]() -> int32_t {
-    if (pieces < 1 || (map == HF_MAP_SPLINE && pieces > kMaxBins)) {
+    const bool spline = map == HF_MAP_SPLINE || map == HF_MAP_SHARP_SPLINE;
+    if (pieces < 1 || (spline && pieces > kMaxBins)) {
       return Fail(HF_INVALID, "a circle map of " + std::to_string(pieces) + " pieces");
     }
     switch (map) {
@@ -124,6 +125,8 @@ int32_t ForMap(int32_t map, int32_t pieces, const F& f) {
         return f(std::integral_constant<CircleMapKind, CircleMapKind::kMoebius>());
       case HF_MAP_NON_COMPACT:
         return f(std::integral_constant<CircleMapKind, CircleMapKind::kNonCompact>());
+      case HF_MAP_SHARP_SPLINE:
+        return f(std::integral_constant<CircleMapKind, CircleMapKind::kSharpSpline>());
       default:
         return Fail(HF_INVALID, "unknown circle map " + std::to_string(map));
     }

@@ -19,6 +19,8 @@ int32_t LaunchCoupling(cudaStream_t stream, const U1LayerTables& l, const T* par
   switch (static_cast<CircleMapKind>(l.map)) {
     case CircleMapKind::kSpline:
       return launch(std::integral_constant<CircleMapKind, CircleMapKind::kSpline>());
+    case CircleMapKind::kSharpSpline:
+      return launch(std::integral_constant<CircleMapKind, CircleMapKind::kSharpSpline>());
     case CircleMapKind::kMoebius:
       return launch(std::integral_constant<CircleMapKind, CircleMapKind::kMoebius>());
     default:

@@ -84,8 +84,8 @@ class U1Packer {
 
   std::string PackLayer(const hf_u1_coupling& in) {
     if (in.active < 0 || in.active_loops.n != in.active) return "one active loop is needed per active link";
-    const int limit = in.map == HF_MAP_SPLINE ? kMaxBins : 16;
-    if (in.map < HF_MAP_SPLINE || in.map > HF_MAP_NON_COMPACT || in.pieces < 1 || in.pieces > limit)
+    const int limit = in.map == HF_MAP_SPLINE || in.map == HF_MAP_SHARP_SPLINE ? kMaxBins : 16;
+    if (in.map < HF_MAP_SPLINE || in.map > HF_MAP_SHARP_SPLINE || in.pieces < 1 || in.pieces > limit)
       return "unknown circle map";
     U1LayerTables layer = {in.active, arena_->Add(in.active_links, in.active), {}, {}, in.map, in.pieces, {}};
     if (std::string e = PackLoops(in.active_loops, &layer.active_loops); !e.empty()) return "active " + e;
