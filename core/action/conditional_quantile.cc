@@ -139,7 +139,7 @@ ConditionalQuantile::ConditionalQuantile(const Axis& x, const Axis& phi, const D
     double* row = table_.data() + j * stride_;
     const auto integral = [&](int64_t cell) {
       double sum = 0;
-      for (int q = 0; q < 4; ++q) sum += kGaussWeight[q] * std::max(values[4 * cell + q], 0.0);
+      for (int q = 0; q < 4; ++q) sum += kGaussWeight[q] * values[4 * cell + q];
       return sum * x.spacing();
     };
     // From 0 at the lower end, outwards.
@@ -204,6 +204,30 @@ double ConditionalQuantile::Quantile(double phi, double u) const {
     const double t = Solve(values + (found - base) - kSide, wanted);
     return -x_.half_width + (static_cast<double>(found) + 0.5 + t) * x_.spacing();
   }
+}
+
+double ConditionalQuantile::Total(double phi) const {
+  double total;
+  Columns<1>(RowsAt(phi), kMargin + x_.cells, &total);
+  return total;
+}
+
+ConditionalQuantile::Errors ConditionalQuantile::LargestErrors() const {
+  static constexpr double kBinomial[kPoints + 1] = {1, 12, 66, 220, 495, 792, 924, 792, 495, 220, 66, 12, 1};
+  const auto largest = [&](int64_t steps, int64_t other_steps, int64_t step, int64_t other_step) {
+    double result = 0;
+    for (int64_t i = 0; i < other_steps; ++i) {
+      const double* line = table_.data() + i * other_step;
+      for (int64_t j = 0; j + kPoints < steps; ++j) {
+        double sum = 0;
+        for (int k = 0; k <= kPoints; ++k) sum += (k % 2 == 0 ? 1 : -1) * kBinomial[k] * line[(j + k) * step];
+        result = std::max(result, std::abs(sum));
+      }
+    }
+    return kInterpolationError * result;
+  };
+  const auto rows = static_cast<int64_t>(table_.size()) / stride_;
+  return {largest(stride_, rows, 1, stride_), largest(rows, stride_, stride_, 1)};
 }
 
 double ConditionalQuantile::Distribution(double phi, double x) const {

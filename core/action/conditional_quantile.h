@@ -25,7 +25,7 @@ class ConditionalQuantile {
     int64_t cells;
     double spacing() const { return 2 * half_width / static_cast<double>(cells); }
   };
-  // values[i] = g(x[i]; phi) for i < n. Evaluated up to 8 cells outside of the axes too.
+  // values[i] = g(x[i]; phi) for i < n. Evaluated up to 8 cells outside of the axes too, where it may be negative.
   using Density = std::function<void(double phi, int64_t n, const double* x, double* values)>;
   // `phi` of one cell and half width 0: the density does not depend on it.
   ConditionalQuantile(const Axis& x, const Axis& phi, const Density& density);
@@ -33,6 +33,14 @@ class ConditionalQuantile {
   // u in [0, 1] to x; phi outside of its axis counts as the nearest end.
   double Quantile(double phi, double u) const;
   double Distribution(double phi, double x) const;
+  // int_{-w}^w g(t; phi) dt.
+  double Total(double phi) const;
+
+  // The largest interpolation errors of the tabulated integrals in either variable, from their twelfth differences.
+  struct Errors {
+    double x, phi;
+  };
+  Errors LargestErrors() const;
 
   // Doubles of the table.
   int64_t size() const { return static_cast<int64_t>(table_.size()); }

@@ -7,7 +7,6 @@
 #include "core/action/sun_single.h"
 #include "core/action/sun_wilson.h"
 #include "core/action/target.h"
-#include "core/action/u1_wilson.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -16,7 +15,12 @@ namespace {
 using Term = ActionDerivatives::Term;
 
 std::vector<Term> TermsOf(const v1::Target& target, const Lattice& lattice, const std::string& parameter) {
-  if (target.has_u1_wilson()) return {{"plaquette", -static_cast<double>(lattice.plaquettes())}};
+  if (target.has_u1_wilson()) {
+    if (parameter == "theta_imaginary") return {{"charge", -1}};
+    const double plaquettes = static_cast<double>(lattice.plaquettes());
+    if (U1PlaquetteOf(target).form == U1Plaquette::Form::kWilson) return {{"plaquette", -plaquettes}};
+    return {{"energy", plaquettes}};
+  }
   if (target.has_sun_wilson()) {
     const double beta = target.sun_wilson().beta();
     const double c1 = target.sun_wilson().rectangle();
@@ -54,6 +58,7 @@ absl::StatusOr<ActionDerivatives> ActionDerivatives::Create(const v1::Target& ta
 
 ActionDerivatives::ActionDerivatives(const v1::Target& target, Lattice lattice) : lattice_(std::move(lattice)) {
   if (target.has_phi4()) components_ = Phi4CouplingsOf(target.phi4(), lattice_.dims()).components;
+  if (target.has_u1_wilson()) u1_ = U1PlaquetteOf(target);
   if (target.has_sun_wilson()) colours_ = static_cast<int>(target.sun_wilson().colours());
   if (target.has_sun_matrix()) single_colours_ = static_cast<int>(target.sun_matrix().colours());
   for (const auto& [name, value] : TheoryParameters(target)) {
@@ -67,6 +72,8 @@ void ActionDerivatives::Evaluate(const double* field, double* values) const {
   Phi4Sums sums;
   double plaquette = 0;
   double rectangle = 0;
+  double energy = 0;
+  double charge = 0;
   std::array<double, 3> trace = {};
   if (single_colours_ > 0) {
     trace = SunPowerTraces(single_colours_, field);
@@ -77,12 +84,16 @@ void ActionDerivatives::Evaluate(const double* field, double* values) const {
     plaquette = loops.plaquettes / static_cast<double>(colours_ * lattice_.plaquettes());
     rectangle = loops.rectangles / static_cast<double>(colours_ * RectanglesOf(lattice_));
   } else {
-    // S at beta = -1 is the sum of cos theta_P.
-    plaquette = U1WilsonActionOf(lattice_, -1, field) / static_cast<double>(lattice_.plaquettes());
+    const U1PlaquetteSums u1 = U1PlaquetteSumsOf(lattice_, u1_, field);
+    plaquette = u1.cosines / static_cast<double>(lattice_.plaquettes());
+    energy = u1.energy / static_cast<double>(lattice_.plaquettes());
+    charge = static_cast<double>(u1.charge);
   }
   const auto density = [&](const std::string& observable) {
     if (observable == "plaquette") return plaquette;
     if (observable == "rectangle") return rectangle;
+    if (observable == "energy") return energy;
+    if (observable == "charge") return charge;
     if (single_colours_ > 0) return trace[observable.back() - '1'] / single_colours_;
     if (observable == "neighbour_sum") return sums.neighbours / volume;
     if (observable == "phi_squared") return sums.squares / volume;

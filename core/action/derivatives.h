@@ -5,12 +5,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/action/u1_plaquette.h"
 #include "core/lattice/lattice.h"
 #include "haarflow/v1/model.pb.h"
 
 namespace haarflow {
 
 //   U(1) Wilson            beta            -sum_P cos theta_P
+//   U(1), other forms      beta            sum_P ds(theta_P)/dbeta (core/action/u1_plaquette.h)
+//   U(1), two dimensions   theta_imaginary -Q
 //   SU(N) Wilson           beta            -(1/N) [ (1 - 8 c_1) sum_P Re Tr P + c_1 sum_R Re Tr R ]
 //                          rectangle       -(beta/N) [ sum_R Re Tr R - 8 sum_P Re Tr P ], of c_1
 //   single SU(N) matrix    beta            -(1/N) sum_n c_n Re Tr U^n
@@ -20,7 +23,7 @@ namespace haarflow {
 //                          normalisation   -2 sum phi phi' + (2 d + m2) sum phi^2
 //   phi^4, hopping form    kappa           -2 sum phi phi'
 //                          lambda          sum (phi^2)^2 - 2 sum phi^2
-// Every one is linear in a few sums over the lattice, which are densities of ObservableSet times a number.
+// Each is linear in a few sums over the lattice, which are densities of ObservableSet times a number.
 class ActionDerivatives {
  public:
   // INVALID_ARGUMENT for a target that is not valid.
@@ -45,6 +48,7 @@ class ActionDerivatives {
   int colours_ = 0;         // of SU(N) links; 0: others
   int single_colours_ = 0;  // of a single SU(N) matrix; 0: others
   int components_ = 0;      // of scalars; 0: links
+  U1Plaquette u1_;
   std::vector<std::string> parameters_;
   std::vector<std::vector<Term>> terms_;
 };

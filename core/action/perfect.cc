@@ -6,7 +6,7 @@
 #include "core/action/sun_wilson.h"
 #include "core/action/target.h"
 #include "core/action/u1_flux_tree.h"
-#include "core/action/u1_wilson.h"
+#include "core/action/u1_plaquette.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -46,6 +46,11 @@ absl::Status CheckPerfectSampler(const v1::Target& target) {
     return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, "; on an odd number of sites, ", lattice.volume(),
                                                    ", the perfect sampler needs beta >= 0"));
   }
+  if (beta < 0 && target.u1_wilson().theta_imaginary() != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, " and theta_imaginary ",
+                                                   target.u1_wilson().theta_imaginary(),
+                                                   "; with a theta term the perfect sampler needs beta >= 0"));
+  }
   return absl::OkStatus();
 }
 
@@ -56,12 +61,12 @@ absl::StatusOr<std::unique_ptr<const PerfectSampler>> MakePerfectSampler(const v
     return SunPerfectSampler::Create(lattice, static_cast<int>(target.sun_wilson().colours()),
                                      target.sun_wilson().beta());
   }
-  ASSIGN_OR_RETURN(U1PerfectSampler sampler, U1PerfectSampler::Create(lattice, target.u1_wilson().beta()));
+  ASSIGN_OR_RETURN(U1PerfectSampler sampler, U1PerfectSampler::Create(lattice, U1PlaquetteOf(target)));
   return std::make_unique<const U1PerfectSampler>(std::move(sampler));
 }
 
 double GaugeActionOf(const v1::Target& target, const Lattice& lattice, const double* links) {
-  if (target.has_u1_wilson()) return U1WilsonActionOf(lattice, target.u1_wilson().beta(), links);
+  if (target.has_u1_wilson()) return U1ActionOf(lattice, U1PlaquetteOf(target), links);
   const v1::SunWilsonAction& action = target.sun_wilson();
   return SunWilsonActionOf(lattice, static_cast<int>(action.colours()), action.beta(), action.rectangle(), links);
 }

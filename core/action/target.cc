@@ -2,6 +2,7 @@
 
 #include <google/protobuf/unknown_field_set.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -13,6 +14,8 @@ namespace haarflow {
 namespace {
 
 constexpr double kMaxAbsBeta = 1000;
+constexpr double kMaxAbsTheta = 100;
+constexpr double kLeastVillainBeta = 1e-3;
 constexpr double kMaxPhi4Number = 1e6;
 constexpr double kMaxAbsRectangle = 10;
 constexpr double kMaxAbsPower = 10;
@@ -65,8 +68,31 @@ absl::Status CheckPhi4(const v1::Phi4Action& action, const Lattice& lattice) {
 absl::Status CheckU1(const v1::U1WilsonAction& action, const Lattice& lattice) {
   if (lattice.dims() < 2) return Bad("target.lattice.shape has 1 extent; gauge theories need 2 to 4");
   const double beta = action.beta();
-  if (std::isfinite(beta) && std::abs(beta) <= kMaxAbsBeta) return absl::OkStatus();
-  return Bad("target.u1_wilson.beta is ", beta, "; it must be finite with |beta| <= ", kMaxAbsBeta);
+  if (!(std::isfinite(beta) && std::abs(beta) <= kMaxAbsBeta)) {
+    return Bad("target.u1_wilson.beta is ", beta, "; it must be finite with |beta| <= ", kMaxAbsBeta);
+  }
+  switch (action.form()) {
+    case v1::U1_ACTION_FORM_UNSPECIFIED:
+    case v1::U1_ACTION_FORM_WILSON:
+      break;
+    case v1::U1_ACTION_FORM_VILLAIN:
+      if (!(beta >= kLeastVillainBeta)) {
+        return Bad("target.u1_wilson.beta is ", beta, "; Villain's action takes ", kLeastVillainBeta, "..",
+                   kMaxAbsBeta);
+      }
+      break;
+    case v1::U1_ACTION_FORM_MANTON:
+      if (!(beta >= 0)) return Bad("target.u1_wilson.beta is ", beta, "; Manton's action takes 0..", kMaxAbsBeta);
+      break;
+    default:
+      return Bad("target.u1_wilson.form is ", static_cast<int>(action.form()), ", which is not a U1ActionForm");
+  }
+  const double theta = action.theta_imaginary();
+  if (theta != 0 && lattice.dims() != 2) {
+    return Bad("target.u1_wilson.theta_imaginary is ", theta,
+               "; the theta term is for two dimensions, the lattice has ", lattice.dims(), ": leave it out");
+  }
+  return CheckNumber("target.u1_wilson.theta_imaginary", theta, -kMaxAbsTheta, kMaxAbsTheta);
 }
 
 absl::Status CheckSun(const v1::SunWilsonAction& action, const Lattice& lattice) {
@@ -111,6 +137,23 @@ std::string ShapeText(const v1::Lattice& lattice) { return absl::StrJoin(lattice
 // Real numbers are parameters; the number of colours is not: another one is another theory, with other fields.
 bool IsParameter(const google::protobuf::FieldDescriptor& field) {
   return field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE;
+}
+
+// A number that other lattices of the same theory do not have.
+bool IsElsewhere(const std::string& name, const v1::Target& target) {
+  return name == "theta_imaginary" && target.lattice().shape_size() != 2;
+}
+
+// "wilson", "villain", "manton".
+std::string U1FormName(const v1::Target& target) {
+  switch (target.u1_wilson().form()) {
+    case v1::U1_ACTION_FORM_VILLAIN:
+      return "villain";
+    case v1::U1_ACTION_FORM_MANTON:
+      return "manton";
+    default:
+      return "wilson";
+  }
 }
 
 // The message that holds the theory's numbers.
@@ -198,7 +241,11 @@ std::string CanonicalTarget(const v1::Target& target) {
     theory = absl::StrCat("sun_wilson colours=", action.colours(), " beta=", ShortestDouble(action.beta()),
                           " rectangle=", ShortestDouble(action.rectangle()));
   } else {
-    theory = absl::StrCat("u1_wilson beta=", ShortestDouble(target.u1_wilson().beta()));
+    const v1::U1WilsonAction& action = target.u1_wilson();
+    theory = absl::StrCat("u1_", U1FormName(target), " beta=", ShortestDouble(action.beta()));
+    if (action.theta_imaginary() != 0) {
+      absl::StrAppend(&theory, " theta_imaginary=", ShortestDouble(action.theta_imaginary()));
+    }
   }
   return absl::StrCat("haarflow target 1\n", theory, "\nlattice ", ShapeText(target.lattice()), " periodic\n");
 }
@@ -206,13 +253,14 @@ std::string CanonicalTarget(const v1::Target& target) {
 Digest TargetDigest(const v1::Target& target) { return Sha256Of(CanonicalTarget(target)); }
 
 std::string DescribeTheory(const v1::Target& target) {
-  std::string text = "U(1) Wilson";
+  std::string form = U1FormName(target);
+  form[0] = static_cast<char>(form[0] - 'a' + 'A');
+  std::string text = absl::StrCat("U(1) ", form);
   if (target.has_phi4()) text = target.phi4().components() == 2 ? "O(2) phi^4" : "phi^4";
   if (target.has_sun_wilson()) text = absl::StrCat("SU(", target.sun_wilson().colours(), ") Wilson");
   if (target.has_sun_matrix()) text = absl::StrCat("single SU(", target.sun_matrix().colours(), ") matrix");
   for (const auto& [name, value] : TheoryParameters(target)) {
-    if (name == "normalisation" && (value == 0 || value == 1)) continue;
-    if (name == "rectangle" && value == 0) continue;
+    if (IsUsual(name, value)) continue;
     absl::StrAppend(&text, ", ", name, " = ", ShortestDouble(value));
   }
   return text;
@@ -274,10 +322,22 @@ std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& t
   const auto* descriptor = message->GetDescriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const google::protobuf::FieldDescriptor* field = descriptor->field(i);
-    if (!IsParameter(*field)) continue;
+    if (!IsParameter(*field) || IsElsewhere(field->name(), target)) continue;
     parameters.emplace_back(field->name(), message->GetReflection()->GetDouble(*message, field));
   }
   return parameters;
+}
+
+bool IsUsual(const std::string& name, double value) {
+  if (name == "normalisation") return value == 0 || value == 1;
+  return value == 0 && (name == "rectangle" || name == "theta_imaginary");
+}
+
+bool SameForm(const v1::Target& a, const v1::Target& b) {
+  const auto left = TheoryParameters(a), right = TheoryParameters(b);
+  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
+                    [](const auto& x, const auto& y) { return x.first == y.first; }) &&
+         U1FormName(a) == U1FormName(b);
 }
 
 absl::Status SetTheoryParameter(const std::string& name, double value, v1::Target* target) {
@@ -285,7 +345,7 @@ absl::Status SetTheoryParameter(const std::string& name, double value, v1::Targe
   for (const auto& [parameter, present] : TheoryParameters(*target)) known.push_back(parameter);
   google::protobuf::Message* message = MutableParameterMessage(target);
   const auto* field = message == nullptr ? nullptr : message->GetDescriptor()->FindFieldByName(name);
-  if (field == nullptr || !IsParameter(*field)) {
+  if (field == nullptr || !IsParameter(*field) || IsElsewhere(name, *target)) {
     return Bad("the theory has no parameter '", name.substr(0, 40), "'; it has ",
                known.empty() ? "none" : absl::StrJoin(known, ", "));
   }

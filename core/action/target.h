@@ -28,7 +28,8 @@ absl::Status CheckNoUnknownFields(const google::protobuf::Message& message, cons
 // the same density: a phi^4 action is named by its couplings (core/action/phi4.h), whichever form gave them.
 std::string CanonicalTarget(const v1::Target& target);
 Digest TargetDigest(const v1::Target& target);
-// "U(1) Wilson, beta = 2, 16x16", "SU(3) Wilson, beta = 5, 16x16", "phi^4, m2 = -4, lambda = 8, 8x8": for people.
+// "U(1) Wilson, beta = 2, 16x16", "U(1) Villain, beta = 2, theta_imaginary = 0.5, 16x16", "SU(3) Wilson, beta = 5,
+// 16x16", "phi^4, m2 = -4, lambda = 8, 8x8": for people.
 std::string DescribeTarget(const v1::Target& target);
 // The same without the lattice.
 std::string DescribeTheory(const v1::Target& target);
@@ -45,14 +46,19 @@ int64_t FieldSize(const v1::Target& target);
 // Fields of the same kind, components and lattice: what can be drawn for one can be weighted for the other.
 bool SameFields(const v1::Target& a, const v1::Target& b);
 
-// The action's numbers as kernels take them (core/kernel/table.h): {beta}; {beta, rectangle}; of a single matrix {beta
-// c_1, beta c_2, beta c_3}; {hop, quadratic, quartic}. Requires a valid target.
+// The action's numbers as kernels take them (core/kernel/table.h): {beta} (Wilson's: U(1) kernels know no other form
+// and no theta term, core/model/model.h does); {beta, rectangle}; of a single matrix {beta c_1, beta c_2, beta c_3};
+// {hop, quadratic, quartic}. Requires a valid target.
 std::array<double, 3> ActionNumbers(const v1::Target& target);
 
-// The theory's parameters by name, in a fixed order: "beta"; "beta", "rectangle"; "beta", "c1", "c2", "c3"; "m2",
-// "lambda", "normalisation"; "kappa", "lambda".
+// The theory's parameters by name, in a fixed order: "beta" and, in two dimensions, "theta_imaginary"; "beta",
+// "rectangle"; "beta", "c1", "c2", "c3"; "m2", "lambda", "normalisation"; "kappa", "lambda".
 std::vector<std::pair<std::string, double>> TheoryParameters(const v1::Target& target);
 // INVALID_ARGUMENT when the theory has no such parameter (the message lists them). Does not check the value.
 absl::Status SetTheoryParameter(const std::string& name, double value, v1::Target* target);
+// A value that goes without saying: 0 of "rectangle" and "theta_imaginary", 0 and 1 of "normalisation".
+bool IsUsual(const std::string& name, double value);
+// The same parameters, and the same form of a U(1) action: targets that differ in numbers alone.
+bool SameForm(const v1::Target& a, const v1::Target& b);
 
 }  // namespace haarflow

@@ -74,6 +74,11 @@ absl::Status CheckOptions(const Lattice& lattice, const U1HmcOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("HMC: instantons are two-dimensional; the lattice is ", lattice.ToString()));
   }
+  if (!std::isfinite(options.theta_imaginary) || (options.theta_imaginary != 0 && lattice.dims() != 2)) {
+    return absl::InvalidArgumentError(absl::StrCat("HMC: theta_imaginary is ", options.theta_imaginary,
+                                                   " on the lattice ", lattice.ToString(),
+                                                   "; it must be finite, and 0 but in two dimensions"));
+  }
   return absl::OkStatus();
 }
 
@@ -117,6 +122,21 @@ ChainRow U1Leapfrog::Action(const ChainRows& angles) const {
   ChainRow action;
   kernels_->action_tile(flow, beta_, work, action.chain);
   return action;
+}
+
+// -sum_P floor(theta_P / 2 pi + 1/2): every link enters twice with opposite signs, sum_P theta_P = 0.
+ChainRow U1Leapfrog::Charge(const ChainRows& angles) const {
+  ChainRow charge = {};
+  for (size_t p = 0; p + 1 < plaquette_begin_.size(); ++p) {
+    ChainRow plaquette = {};
+    for (int32_t i = plaquette_begin_[p]; i < plaquette_begin_[p + 1]; ++i) {
+      const ChainRow& link = angles[plaquette_links_[i] / 2];
+      const double sign = plaquette_links_[i] % 2 == 0 ? 1 : -1;
+      for (int c = 0; c < kTile; ++c) plaquette.chain[c] += sign * link.chain[c];
+    }
+    for (int c = 0; c < kTile; ++c) charge.chain[c] -= std::floor(plaquette.chain[c] / (2 * pi) + 0.5);
+  }
+  return charge;
 }
 
 ChainRow U1Leapfrog::KineticEnergy(const ChainRows& momenta) {
@@ -211,14 +231,22 @@ void U1Hmc::AcceptOrRestore(int tile, uint32_t dof, const ChainRow& change, Coun
   }
 }
 
+ChainRow U1Hmc::ActionOf(const ChainRows& angles) const {
+  ChainRow action = leapfrog_.Action(angles);
+  if (options_.theta_imaginary == 0) return action;
+  const ChainRow charge = leapfrog_.Charge(angles);
+  for (int c = 0; c < kTile; ++c) action.chain[c] -= options_.theta_imaginary * charge.chain[c];
+  return action;
+}
+
 void U1Hmc::TrajectoryOf(int tile) {
   ChainRows& angles = angles_[tile];
   DrawMomenta(tile);
   before_ = angles;
-  const ChainRow action = leapfrog_.Action(angles);
+  const ChainRow action = ActionOf(angles);
   const ChainRow kinetic = U1Leapfrog::KineticEnergy(momenta_);
   leapfrog_.Integrate(options_.steps, options_.step_size, &angles, &momenta_);
-  const ChainRow new_action = leapfrog_.Action(angles);
+  const ChainRow new_action = ActionOf(angles);
   const ChainRow new_kinetic = U1Leapfrog::KineticEnergy(momenta_);
   ChainRow change;
   for (int c = 0; c < kTile; ++c) {
@@ -237,11 +265,11 @@ void U1Hmc::InstantonStepOf(int tile) {
     const uint64_t chain = static_cast<uint64_t>(tile) * kTile + static_cast<uint64_t>(c);
     sign[c] = UniformNoise(options_.seed, NoisePurpose::kAccept, chain, kInstantonSignDof, trajectory_) < 0.5 ? 1 : -1;
   }
-  const ChainRow action = leapfrog_.Action(angles);
+  const ChainRow action = ActionOf(angles);
   for (size_t link = 0; link < angles.size(); ++link) {
     for (int c = 0; c < kTile; ++c) angles[link].chain[c] += sign[c] * instanton_[link];
   }
-  const ChainRow new_action = leapfrog_.Action(angles);
+  const ChainRow new_action = ActionOf(angles);
   ChainRow change;
   for (int c = 0; c < kTile; ++c) change.chain[c] = new_action.chain[c] - action.chain[c];
   AcceptOrRestore(tile, kInstantonDof, change, &instanton_counter_);

@@ -34,6 +34,8 @@ class U1Leapfrog {
   double beta() const { return beta_; }
   // S of each chain.
   ChainRow Action(const ChainRows& angles) const;
+  // Q of each chain, the geometric charge; two dimensions.
+  ChainRow Charge(const ChainRows& angles) const;
   // sum_l p_l^2 / 2 of each chain.
   static ChainRow KineticEnergy(const ChainRows& momenta);
   // `steps` leapfrog steps of `step_size`; angles end in [-pi, pi). Integrate, negate the momenta, Integrate: the start
@@ -63,13 +65,16 @@ struct U1HmcOptions {
   // continuously and freezes in its topological sector as beta grows (tau_int(Q) about 700 trajectories at beta = 5,
   // tenfold per unit of beta); this does not.
   bool instantons = false;
+  // S = -beta sum cos theta_P - theta_imaginary Q, in two dimensions. Q has no force; its jumps are in the accept
+  // steps.
+  double theta_imaginary = 0;
 };
 
 // Not thread-safe; one object per thread.
 class U1Hmc {
  public:
-  // INVALID_ARGUMENT names what is wrong: chains 1..65536, steps >= 1, step_size > 0 and finite, instantons only in two
-  // dimensions, at most 2^28 links in all chains.
+  // INVALID_ARGUMENT names what is wrong: chains 1..65536, steps >= 1, step_size > 0 and finite, instantons and a theta
+  // term only in two dimensions, at most 2^28 links in all chains.
   static absl::StatusOr<U1Hmc> Create(const Lattice& lattice, double beta, const U1HmcOptions& options);
 
   // One trajectory of every chain with its accept step, then the instanton step if there is one.
@@ -104,6 +109,7 @@ class U1Hmc {
   void DrawMomenta(int tile);
   void TrajectoryOf(int tile);
   void InstantonStepOf(int tile);
+  ChainRow ActionOf(const ChainRows& angles) const;
   // Metropolis for every chain of a tile: where exp(-change) loses against the uniform number at `dof`, `before` is put
   // back.
   void AcceptOrRestore(int tile, uint32_t dof, const ChainRow& change, Counter* counter);

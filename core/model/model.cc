@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "core/action/u1_plaquette.h"
 #include "core/base/status.h"
 #include "core/flow/loop_plan.h"
 #include "core/flow/spectral_plan.h"
@@ -275,9 +276,12 @@ absl::Status Model::Draw(const v1::Target& target, absl::Span<const uint64_t> se
   }
   out->Resize(static_cast<int64_t>(index.size()), field_size());
   if (is_perfect()) return DrawPerfect(*static_cast<const PerfectSampler*>(flow.get()), target, seed, index, out);
-  return KernelError(kernels_.flow_draw(flow.get(), out->n, seed.data(), index.data(), ActionNumbers(target).data(),
-                                        out->field.data(), out->log_q.data(), out->action.data(), nullptr),
-                     "drawing");
+  RETURN_IF_ERROR(
+      KernelError(kernels_.flow_draw(flow.get(), out->n, seed.data(), index.data(), ActionNumbers(target).data(),
+                                     out->field.data(), out->log_q.data(), out->action.data(), nullptr),
+                  "drawing"));
+  CompleteAction(target, out);
+  return absl::OkStatus();
 }
 
 absl::Status Model::Density(const v1::Target& target, Proposals* out) const {
@@ -286,9 +290,16 @@ absl::Status Model::Density(const v1::Target& target, Proposals* out) const {
     WeighPerfect(*static_cast<const PerfectSampler*>(flow.get()), target, 0, out->n, out);
     return absl::OkStatus();
   }
-  return KernelError(kernels_.flow_density(flow.get(), out->n, out->field.data(), ActionNumbers(target).data(),
-                                           out->log_q.data(), out->action.data(), nullptr),
-                     "inverting");
+  RETURN_IF_ERROR(KernelError(kernels_.flow_density(flow.get(), out->n, out->field.data(), ActionNumbers(target).data(),
+                                                    out->log_q.data(), out->action.data(), nullptr),
+                              "inverting"));
+  CompleteAction(target, out);
+  return absl::OkStatus();
+}
+
+void Model::CompleteAction(const v1::Target& target, Proposals* out) const {
+  if (!target.has_u1_wilson() || U1PlaquetteOf(target).IsPlain()) return;
+  for (int64_t i = 0; i < out->n; ++i) out->action[i] = GaugeActionOf(target, lattice_, out->Field(i));
 }
 
 void Model::WeighPerfect(const PerfectSampler& sampler, const v1::Target& target, int64_t first, int64_t n,

@@ -57,6 +57,9 @@ class Model final : public Sampler {
   bool is_perfect() const { return spec_.prior().has_perfect(); }
   absl::StatusOr<FlowHandle> MakeScalarFlow(const v1::Target& target) const;
   absl::StatusOr<FlowHandle> MakePerfectFlow(const v1::Target& target) const;
+  // Kernels evaluate Wilson's U(1) action: where the target has another form or a theta term, the action is evaluated
+  // here.
+  void CompleteAction(const v1::Target& target, Proposals* out) const;
   absl::Status DrawPerfect(const PerfectSampler& sampler, const v1::Target& target, absl::Span<const uint64_t> seed,
                            absl::Span<const uint64_t> index, Proposals* out) const;
   // log_q and action of the field of proposals first .. first + n - 1.

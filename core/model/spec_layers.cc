@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "core/action/perfect.h"
+#include "core/action/target.h"
+#include "core/action/u1_plaquette.h"
 #include "core/flow/loop_plan.h"
 #include "core/model/spec.h"
 #include "core/model/spec_check.h"
@@ -297,6 +299,12 @@ absl::StatusOr<uint64_t> CheckLayer(const v1::ModelSpec& spec, int position, con
     case v1::Layer::kU1CouplingStack:
       if (!target.has_u1_wilson()) {
         return Bad(path, ".u1_coupling_stack transforms U(1) links; ", FieldsText(target));
+      }
+      if (!U1PlaquetteOf(target).IsPlain()) {
+        return Bad(path, ".u1_coupling_stack is trained for Wilson's action alone, the target is ",
+                   DescribeTheory(target),
+                   ": use prior { perfect {} } without layers, or draw from a flow of Wilson's "
+                   "action by its weights");
       }
       RETURN_IF_ERROR(CheckU1CouplingStack(layer.u1_coupling_stack(), lattice, path + ".u1_coupling_stack"));
       return layer.u1_coupling_stack().layers();

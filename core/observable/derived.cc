@@ -7,26 +7,42 @@
 #include "absl/strings/str_join.h"
 #include "core/action/target.h"
 #include "core/base/status.h"
+#include "core/observable/observable.h"
 
 namespace haarflow {
+namespace {
+
+constexpr char kLogCosine[] = "log_charge_cos_";
+
+}  // namespace
 
 std::vector<std::string> DerivedObservableNames(const v1::Target& target) {
   if (!target.has_phi4()) return {};
   return {"binder_cumulant", "correlation_length"};
 }
 
+bool IsDerivedObservable(const v1::Target& target, const std::string& name) {
+  if (target.has_u1_wilson()) return name.starts_with(kLogCosine);
+  const std::vector<std::string> known = DerivedObservableNames(target);
+  return std::find(known.begin(), known.end(), name) != known.end();
+}
+
 absl::StatusOr<DerivedObservable> DerivedObservable::Create(const v1::Target& target, const std::string& name) {
   RETURN_IF_ERROR(ValidateTarget(target));
   ASSIGN_OR_RETURN(const Lattice lattice, LatticeOf(target));
-  const std::vector<std::string> known = DerivedObservableNames(target);
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
+  if (!IsDerivedObservable(target, name)) {
+    const std::vector<std::string> known = DerivedObservableNames(target);
     return absl::InvalidArgumentError(
         absl::StrCat("derived observable '", name.substr(0, 80), "' is unknown; known are ",
                      known.empty() ? "none for this theory" : absl::StrJoin(known, ", ")));
   }
   DerivedObservable derived;
   derived.name_ = name;
-  if (name == "binder_cumulant") {
+  if (target.has_u1_wilson()) {
+    derived.kind_ = Kind::kLog;
+    derived.primaries_ = {name.substr(sizeof("log_") - 1)};
+    RETURN_IF_ERROR(ObservableSet::Create(target, derived.primaries_).status());
+  } else if (name == "binder_cumulant") {
     derived.primaries_ = {"magnetisation_squared", "magnetisation_fourth"};
   } else {
     derived.kind_ = Kind::kCorrelationLength;
@@ -38,11 +54,13 @@ absl::StatusOr<DerivedObservable> DerivedObservable::Create(const v1::Target& ta
 }
 
 double DerivedObservable::Value(absl::Span<const double> means) const {
+  if (kind_ == Kind::kLog) return std::log(means[0]);
   if (kind_ == Kind::kBinderCumulant) return 1 - means[1] / (3 * means[0] * means[0]);
   return std::sqrt(means[0] / means[1] - 1) / smallest_momentum_;
 }
 
 std::vector<double> DerivedObservable::Gradient(absl::Span<const double> means) const {
+  if (kind_ == Kind::kLog) return {1 / means[0]};
   if (kind_ == Kind::kBinderCumulant) {
     return {2 * means[1] / (3 * std::pow(means[0], 3)), -1 / (3 * means[0] * means[0])};
   }

@@ -6,6 +6,7 @@
 //   correlation_length  the second-moment correlation length xi = sqrt(chi / F - 1) / (2 sin(pi / L)), of
 //                       susceptibility and structure_factor_min, L the largest extent: 1 / m for a free field of mass
 //                       m (khat^2 + m^2)
+//   log_charge_cos_x    log of the mean of charge_cos_x, U(1) in two dimensions: log Z(theta = x) - log Z(0)
 #pragma once
 
 #include <string>
@@ -19,8 +20,7 @@ namespace haarflow {
 
 class DerivedObservable {
  public:
-  // INVALID_ARGUMENT for a target that is not valid, and for a name that is unknown or not defined for it (scalars
-  // only).
+  // INVALID_ARGUMENT for a target that is not valid, and for a name that is unknown or not defined for it.
   static absl::StatusOr<DerivedObservable> Create(const v1::Target& target, const std::string& name);
 
   const std::string& name() const { return name_; }
@@ -32,7 +32,7 @@ class DerivedObservable {
   std::vector<double> Gradient(absl::Span<const double> means) const;
 
  private:
-  enum class Kind { kBinderCumulant, kCorrelationLength };
+  enum class Kind { kBinderCumulant, kCorrelationLength, kLog };
   DerivedObservable() = default;
   Kind kind_ = Kind::kBinderCumulant;
   std::string name_;
@@ -40,7 +40,9 @@ class DerivedObservable {
   double smallest_momentum_ = 0;  // 2 sin(pi / L)
 };
 
-// The names that Create() knows for this target.
+// Whether this is the name of a function of means, not of an observable of single configurations.
+bool IsDerivedObservable(const v1::Target& target, const std::string& name);
+// Those of a target that stand for themselves, without a number in their names.
 std::vector<std::string> DerivedObservableNames(const v1::Target& target);
 
 }  // namespace haarflow

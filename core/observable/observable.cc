@@ -8,6 +8,8 @@
 #include "core/action/sun_single.h"
 #include "core/action/sun_torus.h"
 #include "core/action/target.h"
+#include "core/action/u1_plaquette.h"
+#include "core/action/u1_plaquette_torus.h"
 #include "core/action/u1_torus.h"
 #include "core/base/status.h"
 #include "core/observable/theory_observables.h"
@@ -87,7 +89,13 @@ std::optional<double> ExactLogZ(const v1::Target& target) {
     if (!torus.ok()) return std::nullopt;
     return torus->LogZ();
   }
-  const auto torus = U1Torus::Create(lattice.volume(), target.u1_wilson().beta());
+  const U1Plaquette plaquette = U1PlaquetteOf(target);
+  if (!plaquette.IsPlain()) {
+    const auto torus = U1PlaquetteTorus::Create(lattice.volume(), plaquette);
+    if (!torus.ok()) return std::nullopt;
+    return torus->LogZ();
+  }
+  const auto torus = U1Torus::Create(lattice.volume(), plaquette.beta);
   if (!torus.ok()) return std::nullopt;
   return torus->LogZ();
 }

@@ -7,7 +7,12 @@
 //   charge                 Q = (1/2pi) sum_P arg(e^{i theta_P}), arg in [-pi, pi): an integer; two dimensions only
 //   charge_squared         Q^2
 //   charge_probability_q   1 where Q = q, else 0 (q may be negative)
-//   action                 S with the target's beta
+//   charge_cos_x           cos(x Q), 0 <= x <= 1000 in its shortest decimal form ("charge_cos_0.5"). Its mean is
+//   Z(theta
+//                          = x) / Z(0) where the target has no theta term
+//   energy                 (1/N_P) sum_P ds(theta_P)/dbeta: -cos theta_P of Wilson's action, theta_P^2 / 2 of Manton's
+//                          (core/action/u1_plaquette.h)
+//   action                 S with the target's parameters
 //
 // SU(N) link fields:
 //   plaquette              (1/N_P) sum_P Re Tr P / N, 1 on the cold field
@@ -79,10 +84,10 @@ class ObservableSet {
   std::shared_ptr<const TheoryObservables> theory_;  // immutable, hence shared by copies
 };
 
-// The exact expectation value where it is known in closed form, else nothing: the two-dimensional U(1), SU(2)
-// and SU(3) torus (Wilson actions), a single matrix; of SU(N) elsewhere polyakov_real, polyakov_imag and charge, which
-// are 0; free scalars (lambda 0); of interacting ones the mean of M, which is 0, and in one dimension everything of one
-// component but magnetisation_abs and magnetisation_fourth.
+// The exact expectation value where it is known in closed form, else nothing: the two-dimensional torus of U(1) (every
+// form, theta term), SU(2) and SU(3) (Wilson actions), a single matrix; of SU(N) elsewhere polyakov_real, polyakov_imag
+// and charge, which are 0; free scalars (lambda 0); of interacting ones the mean of M, which is 0, and in one dimension
+// everything of one component but magnetisation_abs and magnetisation_fourth.
 std::optional<double> ExactExpectation(const v1::Target& target, const std::string& observable);
 // The exact log Z where it is known: the two-dimensional torus, a single matrix, free scalars, scalars in one
 // dimension.

@@ -1,11 +1,15 @@
 // Observables of U(1) link fields; formulas in observable.h.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <numbers>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "core/action/u1_plaquette.h"
+#include "core/action/u1_plaquette_torus.h"
 #include "core/action/u1_torus.h"
 #include "core/action/u1_wilson.h"
 #include "core/base/status.h"
@@ -14,59 +18,58 @@
 namespace haarflow {
 namespace {
 
-// sum_P cos theta_P in four partial sums: independent of how the compiler vectorises, and shorter chains of additions.
-double SumOfCosines(const double* angles, int64_t n) {
-  double partial[4] = {};
-  int64_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    for (int lane = 0; lane < 4; ++lane) partial[lane] += std::cos(angles[i + lane]);
-  }
-  for (; i < n; ++i) partial[0] += std::cos(angles[i]);
-  return (partial[0] + partial[1]) + (partial[2] + partial[3]);
+constexpr double kMaxTheta = 1000;  // of charge_cos_x
+
+// The real number that is written in the one shortest way: "0.5", not "0.50" or ".5".
+std::optional<double> ParseReal(absl::string_view text) {
+  double value = 0;
+  char shortest[32];
+  if (!absl::SimpleAtod(text, &value) || !std::isfinite(value) || std::abs(value) > kMaxTheta) return std::nullopt;
+  const auto end = std::to_chars(shortest, shortest + sizeof shortest, value);
+  if (absl::string_view(shortest, end.ptr - shortest) != text || std::signbit(value)) return std::nullopt;
+  return value;
 }
 
-// Q = (1/2pi) sum_P arg(e^{i theta_P}). With arg = theta_P - 2 pi floor(theta_P / 2 pi + 1/2), which is in [-pi, pi),
-// and sum_P theta_P = 0 because every link enters twice with opposite signs: Q = -sum_P floor(theta_P / 2 pi + 1/2), an
-// integer.
-int64_t Charge(const double* angles, int64_t n) {
-  int64_t windings = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const double turns = angles[i] * (0.5 / std::numbers::pi) + 0.5;
-    const int32_t truncated = static_cast<int32_t>(turns);  // toward 0; links are in [-pi, pi): |turns| < 3
-    windings += truncated - (turns < truncated ? 1 : 0);
-  }
-  return -windings;
+// What is known exactly: by the character expansion of Wilson's action, or by quadrature of any.
+std::optional<U1PlaquetteTorus> TorusOf(const Lattice& lattice, const U1Plaquette& plaquette) {
+  if (lattice.dims() != 2) return std::nullopt;
+  auto torus = U1PlaquetteTorus::Create(lattice.volume(), plaquette);
+  if (!torus.ok()) return std::nullopt;
+  return *std::move(torus);
 }
 
 class U1Observables : public TheoryObservables {
  public:
-  U1Observables(const Lattice& lattice, double beta) : lattice_(lattice), beta_(beta) {}
+  U1Observables(const Lattice& lattice, const U1Plaquette& plaquette) : lattice_(lattice), plaquette_(plaquette) {}
   absl::Status Add(const std::string& name) override;
   void Evaluate(const double* links, double* values) const override;
   std::optional<double> Exact(size_t i) const override;
 
  private:
-  enum class Kind { kPlaquette, kWilsonLoop, kCharge, kChargeSquared, kChargeProbability, kAction };
+  enum class Kind {
+    kPlaquette,
+    kEnergy,
+    kWilsonLoop,
+    kCharge,
+    kChargeSquared,
+    kChargeProbability,
+    kChargeCosine,
+    kAction
+  };
   struct Entry {
     Kind kind;
     int64_t r = 0;
     int64_t t = 0;
     int64_t q = 0;
-  };
-  // What one configuration is reduced to before any entry is filled in: shared by plaquette, action, charge and its
-  // functions.
-  struct Sums {
-    double cosines = 0;  // sum_P cos theta_P
-    int64_t charge = 0;  // 2 dimensions only
+    double x = 0;
   };
   absl::StatusOr<Entry> Parse(const std::string& name) const;
-  Sums PlaquetteSums(const double* links, double* angles) const;
+  static double ExactOf(const U1PlaquetteTorus& torus, const Entry& entry);
   double WilsonLoop(const double* links, const Entry& entry, double* angles) const;
 
   Lattice lattice_;
-  double beta_;
-  bool needs_cosines_ = false;
-  bool needs_charge_ = false;
+  U1Plaquette plaquette_;
+  bool needs_sums_ = false;
   std::vector<Entry> entries_;
 };
 
@@ -77,6 +80,7 @@ absl::StatusOr<U1Observables::Entry> U1Observables::Parse(const std::string& nam
         absl::StrCat("observable '", name, "' is defined in two dimensions; the lattice is ", lattice_.ToString()));
   };
   if (name == "plaquette") return Entry{Kind::kPlaquette};
+  if (name == "energy") return Entry{Kind::kEnergy};
   if (name == "action") return Entry{Kind::kAction};
   if (name == "charge") return in_two_dimensions({Kind::kCharge});
   if (name == "charge_squared") return in_two_dimensions({Kind::kChargeSquared});
@@ -84,6 +88,8 @@ absl::StatusOr<U1Observables::Entry> U1Observables::Parse(const std::string& nam
   if (absl::ConsumePrefix(&rest, "charge_probability_")) {
     if (const auto q = ParseInteger(std::string(rest)))
       return in_two_dimensions({.kind = Kind::kChargeProbability, .q = *q});
+  } else if (absl::ConsumePrefix(&rest, "charge_cos_")) {
+    if (const auto x = ParseReal(rest)) return in_two_dimensions({.kind = Kind::kChargeCosine, .x = *x});
   } else if (absl::ConsumePrefix(&rest, "wilson_loop_")) {
     const std::vector<std::string> sides = absl::StrSplit(rest, 'x');
     const auto r = ParseInteger(sides[0]);
@@ -96,29 +102,17 @@ absl::StatusOr<U1Observables::Entry> U1Observables::Parse(const std::string& nam
                                                      smallest - 1, " on the lattice ", lattice_.ToString()));
     }
   }
-  return UnknownObservable(name, "plaquette, wilson_loop_RxT, charge, charge_squared, charge_probability_q, action");
+  return UnknownObservable(
+      name,
+      "plaquette, energy, wilson_loop_RxT, charge, charge_squared, charge_probability_q, charge_cos_x, "
+      "action");
 }
 
 absl::Status U1Observables::Add(const std::string& name) {
   ASSIGN_OR_RETURN(const Entry entry, Parse(name));
-  const bool cosines = entry.kind == Kind::kPlaquette || entry.kind == Kind::kAction;
-  needs_cosines_ = needs_cosines_ || cosines;
-  needs_charge_ = needs_charge_ || !(cosines || entry.kind == Kind::kWilsonLoop);
+  needs_sums_ = needs_sums_ || entry.kind != Kind::kWilsonLoop;
   entries_.push_back(entry);
   return absl::OkStatus();
-}
-
-U1Observables::Sums U1Observables::PlaquetteSums(const double* links, double* angles) const {
-  Sums sums;
-  if (!needs_cosines_ && !needs_charge_) return sums;
-  for (int mu = 0; mu < lattice_.dims(); ++mu) {
-    for (int nu = mu + 1; nu < lattice_.dims(); ++nu) {
-      U1LoopAngles(lattice_, links, mu, nu, 1, 1, angles);
-      if (needs_cosines_) sums.cosines += SumOfCosines(angles, lattice_.volume());
-      if (needs_charge_) sums.charge += Charge(angles, lattice_.volume());
-    }
-  }
-  return sums;
 }
 
 // (1 / (V d (d - 1))) sum over x and ordered pairs mu != nu of cos(angle of the R x T loop). The T x R loop of (nu, mu)
@@ -130,7 +124,7 @@ double U1Observables::WilsonLoop(const double* links, const Entry& entry, double
     for (int nu = entry.r == entry.t ? mu + 1 : 0; nu < lattice_.dims(); ++nu) {
       if (nu == mu) continue;
       U1LoopAngles(lattice_, links, mu, nu, entry.r, entry.t, angles);
-      sum += SumOfCosines(angles, lattice_.volume());
+      sum += U1SumOfCosines(angles, lattice_.volume());
       ++planes;
     }
   }
@@ -139,42 +133,58 @@ double U1Observables::WilsonLoop(const double* links, const Entry& entry, double
 
 void U1Observables::Evaluate(const double* links, double* values) const {
   std::vector<double> angles(lattice_.volume());
-  const Sums sums = PlaquetteSums(links, angles.data());
+  const U1PlaquetteSums sums = needs_sums_ ? U1PlaquetteSumsOf(lattice_, plaquette_, links) : U1PlaquetteSums();
+  const auto charge = static_cast<double>(sums.charge);
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
     switch (entry.kind) {
       case Kind::kPlaquette:  // (1/N_P) sum_P cos theta_P
         values[i] = sums.cosines / static_cast<double>(lattice_.plaquettes());
         break;
-      case Kind::kAction:  // S = -beta sum_P cos theta_P
-        values[i] = -beta_ * sums.cosines;
+      case Kind::kEnergy:  // (1/N_P) sum_P ds(theta_P)/dbeta
+        values[i] = sums.energy / static_cast<double>(lattice_.plaquettes());
+        break;
+      case Kind::kAction:  // S = sum_P s(theta_P) - theta_imaginary Q
+        values[i] = sums.action;
+        if (plaquette_.theta_imaginary != 0) values[i] -= plaquette_.theta_imaginary * charge;
         break;
       case Kind::kWilsonLoop:
         values[i] = WilsonLoop(links, entry, angles.data());
         break;
       case Kind::kCharge:
-        values[i] = static_cast<double>(sums.charge);
+        values[i] = charge;
         break;
       case Kind::kChargeSquared:
-        values[i] = static_cast<double>(sums.charge * sums.charge);
+        values[i] = charge * charge;
         break;
       case Kind::kChargeProbability:
         values[i] = sums.charge == entry.q ? 1 : 0;
+        break;
+      case Kind::kChargeCosine:
+        values[i] = std::cos(entry.x * charge);
         break;
     }
   }
 }
 
 std::optional<double> U1Observables::Exact(size_t i) const {
-  if (lattice_.dims() != 2) return std::nullopt;
-  const auto torus = U1Torus::Create(lattice_.volume(), beta_);
-  if (!torus.ok()) return std::nullopt;
   const Entry& entry = entries_[i];
+  // <cos(x Q)> alone is not in the closed forms of Wilson's action.
+  if (!plaquette_.IsPlain() || entry.kind == Kind::kChargeCosine) {
+    const auto torus = TorusOf(lattice_, plaquette_);
+    if (!torus.has_value()) return std::nullopt;
+    return ExactOf(*torus, entry);
+  }
+  if (lattice_.dims() != 2) return std::nullopt;
+  const auto torus = U1Torus::Create(lattice_.volume(), plaquette_.beta);
+  if (!torus.ok()) return std::nullopt;
   switch (entry.kind) {
     case Kind::kPlaquette:
       return torus->Plaquette();
+    case Kind::kEnergy:
+      return -torus->Plaquette();
     case Kind::kAction:
-      return -beta_ * static_cast<double>(lattice_.volume()) * torus->Plaquette();
+      return -plaquette_.beta * static_cast<double>(lattice_.volume()) * torus->Plaquette();
     case Kind::kWilsonLoop:
       return torus->WilsonLoop(entry.r * entry.t);
     case Kind::kCharge:
@@ -183,14 +193,38 @@ std::optional<double> U1Observables::Exact(size_t i) const {
       return torus->ChargeSquared();
     case Kind::kChargeProbability:
       return torus->ChargeProbability(entry.q);
+    case Kind::kChargeCosine:
+      break;
   }
   return std::nullopt;
+}
+
+double U1Observables::ExactOf(const U1PlaquetteTorus& torus, const Entry& entry) {
+  switch (entry.kind) {
+    case Kind::kPlaquette:
+      return torus.Plaquette();
+    case Kind::kEnergy:
+      return torus.Energy();
+    case Kind::kAction:
+      return torus.Action();
+    case Kind::kWilsonLoop:
+      return torus.WilsonLoop(entry.r * entry.t);
+    case Kind::kCharge:
+      return torus.Charge();
+    case Kind::kChargeSquared:
+      return torus.ChargeSquared();
+    case Kind::kChargeProbability:
+      return torus.ChargeProbability(entry.q);
+    case Kind::kChargeCosine:
+      break;
+  }
+  return torus.ChargeCosine(entry.x);
 }
 
 }  // namespace
 
 std::unique_ptr<TheoryObservables> MakeU1Observables(const v1::Target& target, const Lattice& lattice) {
-  return std::make_unique<U1Observables>(lattice, target.u1_wilson().beta());
+  return std::make_unique<U1Observables>(lattice, U1PlaquetteOf(target));
 }
 
 }  // namespace haarflow

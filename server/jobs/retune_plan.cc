@@ -20,12 +20,6 @@ constexpr size_t kMostReasons = 4;
 
 absl::Status Invalid(const std::string& message) { return absl::InvalidArgumentError(message); }
 
-bool SameParameters(const v1::Target& a, const v1::Target& b) {
-  const auto left = TheoryParameters(a), right = TheoryParameters(b);
-  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
-                    [](const auto& x, const auto& y) { return x.first == y.first; });
-}
-
 // Euclidean, to the nearest point of the interval of a conditional model.
 double Distance(const v1::ModelSpec& spec, const v1::Target& target) {
   const auto own = TheoryParameters(spec.target()), asked = TheoryParameters(target);
@@ -51,7 +45,7 @@ std::string Obstacle(const v1::ModelSpec& spec, const v1::Target& target) {
   *on_its_lattice.mutable_lattice() = spec.target().lattice();
   if (!SameFields(on_its_lattice, spec.target())) return "has other fields";
   if (spec.prior().has_perfect()) return "is a perfect sampler, served for every beta as it is";
-  if (!SameParameters(spec.target(), target)) return "gives its action in another form";
+  if (!SameForm(spec.target(), target)) return "gives its action in another form";
   const auto made = RetunedSpec(spec, "name", target);
   return made.ok() ? std::string() : std::string(made.status().message());
 }
@@ -167,9 +161,7 @@ std::string NameOfTarget(const v1::Target& target) {
   if (target.has_sun_wilson()) name = absl::StrCat("su", target.sun_wilson().colours());
   absl::StrAppend(&name, "-", absl::StrJoin(target.lattice().shape(), "x"));
   for (const auto& [parameter, value] : TheoryParameters(target)) {
-    const bool usual =
-        (parameter == "normalisation" && (value == 0 || value == 1)) || (parameter == "rectangle" && value == 0);
-    if (!usual)
+    if (!IsUsual(parameter, value))
       absl::StrAppendFormat(&name, "-%s%.6g", parameter.substr(0, parameter == "normalisation" ? 4 : 9), value);
   }
   return absl::StrReplaceAll(name, {{"+", ""}}).substr(0, 64);

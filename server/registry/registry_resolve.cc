@@ -45,9 +45,9 @@ v1::Target NearestServed(const v1::Target& own, const v1::ModelSpec& spec, const
 // Euclidean, in the parameters of the theory; infinite between two forms of one theory.
 double Distance(const v1::Target& a, const v1::Target& b) {
   const auto left = TheoryParameters(a), right = TheoryParameters(b);
-  double sum = left.size() == right.size() ? 0 : std::numeric_limits<double>::infinity();
-  for (size_t i = 0; i < std::min(left.size(), right.size()); ++i) {
-    if (left[i].first != right[i].first) return std::numeric_limits<double>::infinity();
+  if (!SameForm(a, b)) return std::numeric_limits<double>::infinity();
+  double sum = 0;
+  for (size_t i = 0; i < left.size(); ++i) {
     sum += (left[i].second - right[i].second) * (left[i].second - right[i].second);
   }
   return std::sqrt(sum);
@@ -64,8 +64,7 @@ std::tuple<bool, bool, double> Rank(const ModelFacts& model) {
 std::string RetuneCall(const std::string& model, const v1::Target& target) {
   std::string call = absl::StrCat("haarflow retune ", model);
   for (const auto& [name, value] : TheoryParameters(target)) {
-    const bool default_value = value == 0 && (name == "normalisation" || name == "rectangle");
-    if (!default_value) absl::StrAppend(&call, " --set ", name, "=", value);
+    if (!IsUsual(name, value)) absl::StrAppend(&call, " --set ", name, "=", value);
   }
   return call;
 }

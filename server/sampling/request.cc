@@ -123,13 +123,12 @@ struct Quantities {
   std::vector<MeasuredQuantity> list;
 };
 absl::StatusOr<Quantities> QuantitiesOf(const v1::Target& target, const std::vector<std::string>& names) {
-  const std::vector<std::string> functions = DerivedObservableNames(target);
   const auto has = [](const std::vector<std::string>& list, const std::string& name) {
     return std::find(list.begin(), list.end(), name) != list.end();
   };
   std::vector<std::string> columns;
   for (const std::string& name : names) {
-    if (!has(functions, name)) columns.push_back(name);
+    if (!IsDerivedObservable(target, name)) columns.push_back(name);
   }
   const auto column = [&columns](const std::string& name) {
     return static_cast<size_t>(std::find(columns.begin(), columns.end(), name) - columns.begin());
@@ -137,7 +136,7 @@ absl::StatusOr<Quantities> QuantitiesOf(const v1::Target& target, const std::vec
   std::vector<MeasuredQuantity> list;
   for (const std::string& name : names) {
     MeasuredQuantity quantity{.name = name};
-    if (has(functions, name)) {
+    if (IsDerivedObservable(target, name)) {
       if (std::count(names.begin(), names.end(), name) > 1) return Invalid("observable " + name + " is listed twice");
       ASSIGN_OR_RETURN(quantity.derived, DerivedObservable::Create(target, name));
       for (const std::string& primary : quantity.derived->primaries()) {

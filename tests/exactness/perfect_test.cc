@@ -15,6 +15,7 @@
 #include "core/observable/observable.h"
 #include "gtest/gtest.h"
 #include "tests/exactness/perfect_model.h"
+#include "tests/reference/determinant.h"
 #include "tests/reference/tier.h"
 #include "tests/reference/u1_reference.h"
 
@@ -258,7 +259,7 @@ TEST(FluxTree, InvertsAndHasTheDensityOfItsPlaquettes) {
       // The Jacobian du / d(first V - 1 angles), by differences, is the density exp(beta sum cos) / (I_0^V f_V(0)) with
       // dtheta / 2 pi.
       const double step = 2e-4 / std::sqrt(1 + beta);
-      std::vector<double> jacobian(121);
+      std::vector<std::vector<double>> jacobian(11, std::vector<double>(11));
       for (int k = 0; k < 11; ++k) {
         std::vector<double> shifted[4];
         const double steps[4] = {-2, -1, 1, 2};
@@ -269,27 +270,14 @@ TEST(FluxTree, InvertsAndHasTheDensityOfItsPlaquettes) {
           shifted[s] = uniforms_of(moved);
         }
         for (int i = 0; i < 11; ++i) {
-          jacobian[11 * i + k] =
+          jacobian[i][k] =
               (8 * (shifted[2][i] - shifted[1][i]) - (shifted[3][i] - shifted[0][i])) / (12 * step) * 2 * pi;
-        }
-      }
-      double log_determinant = 0;
-      for (int c = 0; c < 11; ++c) {
-        int pivot = c;
-        for (int r = c; r < 11; ++r) {
-          if (std::abs(jacobian[11 * r + c]) > std::abs(jacobian[11 * pivot + c])) pivot = r;
-        }
-        for (int k = 0; k < 11; ++k) std::swap(jacobian[11 * c + k], jacobian[11 * pivot + k]);
-        log_determinant += std::log(std::abs(jacobian[12 * c]));
-        for (int r = c + 1; r < 11; ++r) {
-          const double factor = jacobian[11 * r + c] / jacobian[12 * c];
-          for (int k = c; k < 11; ++k) jacobian[11 * r + k] -= factor * jacobian[11 * c + k];
         }
       }
       double expected = -12 * LogBesselI0(beta, ratio), norm = 1;
       for (double a : angle) expected += beta * std::cos(a);
       for (size_t n = 1; n < ratio.size(); ++n) norm += 2 * std::pow(ratio[n], 12);
-      EXPECT_NEAR(log_determinant, expected - std::log(norm), 1e-6) << "beta = " << beta;
+      EXPECT_NEAR(testing::LogDeterminant(jacobian), expected - std::log(norm), 1e-6) << "beta = " << beta;
     }
   }
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/exactness/scalar_coupling_flow.h"
+#include "tests/reference/determinant.h"
 
 namespace haarflow {
 namespace {
@@ -88,24 +89,6 @@ TEST_P(EveryStack, TheInverseReturnsThePriorsFieldAndTheSameDensity) {
   }
 }
 
-// log|det| by elimination with pivots.
-double LogDeterminant(std::vector<Field> m) {
-  double sum = 0;
-  for (size_t k = 0; k < m.size(); ++k) {
-    size_t pivot = k;
-    for (size_t r = k; r < m.size(); ++r) {
-      if (std::abs(m[r][k]) > std::abs(m[pivot][k])) pivot = r;
-    }
-    std::swap(m[k], m[pivot]);
-    sum += std::log(std::abs(m[k][k]));
-    for (size_t r = k + 1; r < m.size(); ++r) {
-      const double factor = m[r][k] / m[k][k];
-      for (size_t c = k; c < m.size(); ++c) m[r][c] -= factor * m[k][c];
-    }
-  }
-  return sum;
-}
-
 // The full Jacobian of the layers' inverse by central differences with one Richardson step, four columns a tile.
 std::vector<Field> JacobianOfInverse(CouplingFlow* flow, const Field& field) {
   constexpr double kSize = 1e-4;
@@ -129,7 +112,7 @@ TEST_P(EveryStack, ReportsTheLogDeterminantOfItsFullJacobian) {
     const std::vector<Field> fields = RandomFields(flow.sites(), 3);
     const Field reported = flow.Invert(fields).second;
     for (int i : {0, 9}) {
-      const double full = -LogDeterminant(JacobianOfInverse(&flow, fields[i]));
+      const double full = -testing::LogDeterminant(JacobianOfInverse(&flow, fields[i]));
       EXPECT_NEAR(full, reported[i], 1e-9) << layers;
       EXPECT_GT(std::abs(full - 1.01 * reported[i]), 1e-5) << "a planted bias of one percent is not seen";
     }

@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <utility>
 
 #include "core/exact/estimate.h"
 #include "core/kernel/kernels.h"
 #include "core/model/model.h"
+#include "tests/reference/determinant.h"
 #include "tests/reference/scalar_flow_reference.h"
 #include "tests/reference/scalar_specs.h"
 
@@ -145,8 +147,8 @@ TEST(ScalarFlow, IsTheWrittenOutMap) {
 }
 
 // log |det d out / d in| of a map by central differences of sixth order and Gaussian elimination.
-double LogDeterminant(const std::function<std::vector<double>(const std::vector<double>&)>& map,
-                      const std::vector<double>& at) {
+double LogDeterminantOf(const std::function<std::vector<double>(const std::vector<double>&)>& map,
+                        const std::vector<double>& at) {
   const size_t n = at.size();
   const double h = 3e-4;
   std::vector<std::vector<double>> jacobian(n, std::vector<double>(n));
@@ -159,20 +161,7 @@ double LogDeterminant(const std::function<std::vector<double>(const std::vector<
       for (size_t i = 0; i < n; ++i) jacobian[i][j] += weight * (a[i] - b[i]) / (60 * h);
     }
   }
-  double log_det = 0;
-  for (size_t c = 0; c < n; ++c) {
-    size_t pivot = c;
-    for (size_t r = c + 1; r < n; ++r) {
-      if (std::abs(jacobian[r][c]) > std::abs(jacobian[pivot][c])) pivot = r;
-    }
-    std::swap(jacobian[c], jacobian[pivot]);
-    log_det += std::log(std::abs(jacobian[c][c]));
-    for (size_t r = c + 1; r < n; ++r) {
-      const double factor = jacobian[r][c] / jacobian[c][c];
-      for (size_t k = c; k < n; ++k) jacobian[r][k] -= factor * jacobian[c][k];
-    }
-  }
-  return log_det;
+  return testing::LogDeterminant(std::move(jacobian));
 }
 
 // The integrated divergence against the full Jacobian of the discrete map: they agree up to the integration error,
@@ -188,8 +177,8 @@ TEST(ScalarFlow, LogDensityApproachesTheFullJacobianAtFourthOrder) {
       for (int k = 0; k < 2; ++k) {
         std::vector<double> start(flow.model->field_size());
         for (size_t i = 0; i < start.size(); ++i) start[i] = std::sin(1.0 + k + 2.3 * static_cast<double>(i));
-        const double jacobian =
-            LogDeterminant([&](const std::vector<double>& x) { return reference::Integrate(written, x).field; }, start);
+        const double jacobian = LogDeterminantOf(
+            [&](const std::vector<double>& x) { return reference::Integrate(written, x).field; }, start);
         const auto end = reference::Integrate(written, start);
         square += (end.log_q + jacobian) * (end.log_q + jacobian) / 2;
       }

@@ -30,6 +30,8 @@ v1::Target TargetOf(const std::string& text) {
 const char* const kTheories[] = {
     "lattice { shape: 3 shape: 4 } u1_wilson { beta: 1.25 }",
     "lattice { shape: 2 shape: 3 shape: 4 } u1_wilson { beta: -0.5 }",
+    "lattice { shape: 3 shape: 4 } u1_wilson { beta: 1.25 theta_imaginary: 0.75 }",
+    "lattice { shape: 3 shape: 4 } u1_wilson { beta: 0.8 theta_imaginary: -2 form: U1_ACTION_FORM_MANTON }",
     "lattice { shape: 3 shape: 4 } phi4 { mass { m2: -1.5 lambda: 2 normalisation: 0.5 } }",
     "lattice { shape: 6 } phi4 { mass { m2: 0.75 lambda: 0.5 } }",
     "lattice { shape: 4 shape: 4 } phi4 { hopping { kappa: 0.25 lambda: 0.02 } }",
@@ -99,7 +101,8 @@ TEST(ActionDerivatives, TheirExactMeansAreTheSlopeOfTheExactLogZ) {
       EXPECT_NEAR(-mean, (*up - *down) / (2 * h), 1e-5 * (1 + std::abs(mean))) << text << " " << name;
     }
   }
-  EXPECT_GE(compared, 6);  // 2D U(1): beta; the chain: all three; the free field: m2 and normalisation
+  EXPECT_GE(compared,
+            11);  // 2D U(1): beta, theta_imaginary; the chain: all three; the free field: m2 and normalisation
 }
 
 // Mean of squared pulls, by quantity.

@@ -145,7 +145,7 @@ TEST(Phi4Target, ParametersAreReadAndSetByName) {
   EXPECT_TRUE(SetTheoryParameter("kappa", 0.3, &hopping).ok());
   EXPECT_EQ(hopping.phi4().hopping().kappa(), 0.3);
   v1::Target gauge = Target("lattice { shape: 8 shape: 8 } u1_wilson { beta: 2 }");
-  EXPECT_EQ(TheoryParameters(gauge), (Parameters{{"beta", 2}}));
+  EXPECT_EQ(TheoryParameters(gauge), (Parameters{{"beta", 2}, {"theta_imaginary", 0}}));
   EXPECT_TRUE(SetTheoryParameter("beta", 1.5, &gauge).ok());
   EXPECT_EQ(gauge.u1_wilson().beta(), 1.5);
   v1::Target none;

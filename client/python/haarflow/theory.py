@@ -12,11 +12,18 @@ __all__ = ["default_columns", "describe", "field_shape", "is_complex", "lattice_
 
 # What a theory's parameters are called, in the order in which people say them. Fields of the messages of model.proto.
 _PARAMETERS = {
-    "u1_wilson": ("beta",),
+    "u1_wilson": ("beta", "theta_imaginary"),
     "sun_wilson": ("beta", "rectangle"),
     "sun_matrix": ("beta", "c1", "c2", "c3"),
     "mass": ("m2", "lambda", "normalisation"),
     "hopping": ("kappa", "lambda"),
+}
+
+_U1_FORMS = {
+    model_pb2.U1_ACTION_FORM_UNSPECIFIED: "Wilson",
+    model_pb2.U1_ACTION_FORM_WILSON: "Wilson",
+    model_pb2.U1_ACTION_FORM_VILLAIN: "Villain",
+    model_pb2.U1_ACTION_FORM_MANTON: "Manton",
 }
 
 
@@ -28,7 +35,9 @@ def _parameter_message(target: model_pb2.Target) -> tuple[Any, tuple[str, ...]]:
     if theory == "phi4":
         form = message.WhichOneof("form")
         return (getattr(message, form), _PARAMETERS[form]) if form else (None, ())
-    return message, _PARAMETERS[theory]
+    names = _PARAMETERS[theory]
+    # The theta term is two-dimensional.
+    return message, names[:1] if theory == "u1_wilson" and len(target.lattice.shape) != 2 else names
 
 
 def parameters(target: model_pb2.Target) -> dict[str, float]:
@@ -79,12 +88,12 @@ def describe(target: model_pb2.Target) -> str:
     """The theory in words, without the lattice: ``"SU(3) Wilson, beta = 5"``."""
     theory = target.WhichOneof("theory")
     names = {
-        "u1_wilson": "U(1) Wilson",
+        "u1_wilson": "U(1) " + _U1_FORMS.get(target.u1_wilson.form, "action of an unknown form"),
         "sun_wilson": f"SU({target.sun_wilson.colours}) Wilson",
         "sun_matrix": f"SU({target.sun_matrix.colours}) matrix",
         "phi4": "O(2) phi^4" if target.phi4.components == 2 else "phi^4",
     }
-    unremarkable = {"rectangle": 0.0, "normalisation": 1.0}
+    unremarkable = {"rectangle": 0.0, "theta_imaginary": 0.0, "normalisation": 1.0}
     values = [f"{name} = {value:.10g}" for name, value in parameters(target).items() if unremarkable.get(name) != value]
     return ", ".join([names.get(theory or "", "a theory that this program does not know"), *values])
 

@@ -202,7 +202,11 @@ def _solution(target: model_pb2.Target) -> _Torus | _Matrix | None:
     if len(shape) != 2:
         return None
     if theory == "u1_wilson":
-        colours, beta = 1, target.u1_wilson.beta
+        action = target.u1_wilson
+        # Other forms and theta terms: the server knows their exact values, this module does not.
+        if action.form > model_pb2.U1_ACTION_FORM_WILSON or action.theta_imaginary != 0:
+            return None
+        colours, beta = 1, action.beta
     elif theory == "sun_wilson" and target.sun_wilson.rectangle == 0:
         colours, beta = target.sun_wilson.colours, target.sun_wilson.beta
     else:
@@ -236,6 +240,8 @@ def expectation(target: model_pb2.Target, observable: str) -> float | None:
         return None
     if observable == "plaquette":
         return solution.wilson_loop(1)
+    if observable == "energy":
+        return -solution.wilson_loop(1)
     if observable == "action":
         return -solution.beta * solution.plaquettes * solution.wilson_loop(1)
     if observable.startswith("wilson_loop_"):
@@ -248,6 +254,8 @@ def expectation(target: model_pb2.Target, observable: str) -> float | None:
         return float(np.sum(charge.x**2 * charge.y))
     if observable == "charge":
         return 0.0
+    if observable.startswith("charge_cos_"):
+        return float(np.sum(np.cos(float(observable[len("charge_cos_"):]) * charge.x) * charge.y))
     sector = int(observable[len("charge_probability_"):])
     return float(charge.y[charge.x == sector].sum())
 
