@@ -321,4 +321,9 @@ std::vector<double> U1Hmc::Field(int chain) const {
   return links;
 }
 
+void U1Hmc::SetField(int chain, const double* links) {
+  ChainRows& rows = angles_[chain / kTile];
+  for (size_t link = 0; link < rows.size(); ++link) rows[link].chain[chain % kTile] = links[link];
+}
+
 }  // namespace haarflow

@@ -97,6 +97,8 @@ class U1Hmc {
 
   // The field of one chain, links [mu, ..., y, x] in [-pi, pi); 0 <= chain < chains().
   std::vector<double> Field(int chain) const;
+  // Puts a chain there, before the first trajectory: fields of the target start it in equilibrium. `links` as of Field.
+  void SetField(int chain, const double* links);
 
  private:
   struct Counter {

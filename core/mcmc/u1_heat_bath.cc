@@ -94,4 +94,12 @@ std::vector<double> U1HeatBath::Field(int chain) const {
   return links;
 }
 
+void U1HeatBath::SetField(int chain, const double* links) {
+  std::vector<Row>& rows = links_[chain / kGaugeLanes];
+  for (int64_t link = 0; link < lattice_.links(); ++link) {
+    rows[2 * link].chain[chain % kGaugeLanes] = std::cos(links[link]);
+    rows[2 * link + 1].chain[chain % kGaugeLanes] = std::sin(links[link]);
+  }
+}
+
 }  // namespace haarflow

@@ -32,6 +32,8 @@ class U1HeatBath {
   int chains() const { return options_.chains; }
   // The links of one chain, angles in [-pi, pi), [mu, ..., y, x]; 0 <= chain < chains().
   std::vector<double> Field(int chain) const;
+  // Puts a chain there, before the first sweep: fields of the target start it in equilibrium. `links` as of Field.
+  void SetField(int chain, const double* links);
 
  private:
   struct alignas(64) Row {

@@ -13,11 +13,13 @@
 #include "core/model/model.h"
 #include "core/model/store.h"
 #include "core/train/log_weight.h"
+#include "tests/bench/bundled_draw.h"
 
 namespace haarflow {
 namespace {
 
-StoredModel Load(const std::string& name) { return ModelStore::Open(HAARFLOW_MODELS)->LoadChampion(name).value(); }
+using bench::DrawBundled;
+using bench::LoadBundled;
 
 struct Floor {
   double updates = 0, flops = 0;
@@ -49,20 +51,9 @@ Floor FloorOf(const LoopFlowPlan& plan, int32_t steps) {
 }
 
 void Draw(benchmark::State& state, const std::string& name) {
-  const StoredModel stored = Load(name);
+  const StoredModel stored = LoadBundled(name);
   const auto model = Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value();
-  constexpr int kBatch = 16;
-  Proposals proposals;
-  std::vector<uint64_t> seed(kBatch, 1), index(kBatch);
-  uint64_t next = 0;
-  for (auto _ : state) {
-    for (uint64_t& i : index) i = next++;
-    if (!model->Draw(model->target(), seed, index, &proposals).ok()) state.SkipWithError("draw failed");
-  }
-  const auto n = static_cast<double>(next);
-  state.counters["configurations"] = benchmark::Counter(n, benchmark::Counter::kIsRate);
-  state.counters["effective"] =
-      benchmark::Counter(n * stored.manifest.card.quality().ess(), benchmark::Counter::kIsRate);
+  const double n = DrawBundled(state, stored, *model);
   if (!stored.spec.prior().has_perfect()) {
     const Floor floor = FloorOf(PlanLoopFlow(stored.spec, stored.spec.target()).value(), model->steps());
     state.counters["MFLOP"] = 1e-6 * floor.flops;
@@ -74,7 +65,7 @@ void Draw(benchmark::State& state, const std::string& name) {
 
 // Sweeps with two over-relaxations, on the target of a bundled model.
 void HeatBath(benchmark::State& state, const std::string& name) {
-  const v1::Target target = Load(name).spec.target();
+  const v1::Target target = LoadBundled(name).spec.target();
   const Lattice lattice = LatticeOf(target).value();
   SunHeatBathOptions options;
   SunHeatBath chain = SunHeatBath::Create(lattice,
@@ -100,7 +91,7 @@ void HeatBath(benchmark::State& state, const std::string& name) {
 
 // log w with its derivatives at L = 4, all sweeps.
 void Derivatives(benchmark::State& state, const std::string& name) {
-  const StoredModel stored = Load(name);
+  const StoredModel stored = LoadBundled(name);
   v1::Target target = stored.spec.target();
   for (uint32_t& extent : *target.mutable_lattice()->mutable_shape()) extent = 4;
   LoopFlowPlan plan = PlanLoopFlow(stored.spec, target).value();

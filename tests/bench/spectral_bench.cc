@@ -10,26 +10,18 @@
 #include "core/model/model.h"
 #include "core/model/store.h"
 #include "core/train/gradient.h"
+#include "tests/bench/bundled_draw.h"
 
 namespace haarflow {
 namespace {
 
-StoredModel Load(const std::string& name) { return ModelStore::Open(HAARFLOW_MODELS)->LoadChampion(name).value(); }
+using bench::DrawBundled;
+using bench::LoadBundled;
 
 void Draw(benchmark::State& state, const std::string& name) {
-  const StoredModel stored = Load(name);
+  const StoredModel stored = LoadBundled(name);
   const auto model = Model::Create(stored.spec, stored.weights, CpuKernels(), 0).value();
-  std::vector<uint64_t> seed(16, 1), index(16);
-  Proposals proposals;
-  uint64_t next = 0;
-  for (auto _ : state) {
-    for (uint64_t& i : index) i = next++;
-    if (!model->Draw(model->target(), seed, index, &proposals).ok()) state.SkipWithError("draw failed");
-  }
-  const auto n = static_cast<double>(next);
-  state.counters["configurations"] = benchmark::Counter(n, benchmark::Counter::kIsRate);
-  state.counters["effective"] =
-      benchmark::Counter(n * stored.manifest.card.quality().ess(), benchmark::Counter::kIsRate);
+  const double n = DrawBundled(state, stored, *model);
   if (!IsSpectral(stored.spec)) return;
   const double updates = static_cast<double>(PlanSpectralFlow(stored.spec)->updates());
   state.counters["ns_per_update"] =
@@ -38,7 +30,7 @@ void Draw(benchmark::State& state, const std::string& name) {
 
 // One batch of 16 fields: 0 reparameterisation, 1 path gradient.
 void Gradient(benchmark::State& state, const std::string& name) {
-  const StoredModel stored = Load(name);
+  const StoredModel stored = LoadBundled(name);
   const SpectralFlowPlan plan = PlanSpectralFlow(stored.spec).value();
   const auto source = MakeSpectralGradient(plan, 1).value();
   const std::vector<double> parameters = plan.InitialValues(1);
