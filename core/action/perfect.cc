@@ -1,5 +1,6 @@
 #include "core/action/perfect.h"
 
+#include <cmath>
 #include <utility>
 
 #include "core/action/sun_perfect.h"
@@ -46,10 +47,14 @@ absl::Status CheckPerfectSampler(const v1::Target& target) {
     return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, "; on an odd number of sites, ", lattice.volume(),
                                                    ", the perfect sampler needs beta >= 0"));
   }
-  if (beta < 0 && target.u1_wilson().theta_imaginary() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, " and theta_imaginary ",
-                                                   target.u1_wilson().theta_imaginary(),
+  const double theta = target.u1_wilson().theta_imaginary();
+  if (beta < 0 && theta != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("beta is ", beta, " and theta_imaginary ", theta,
                                                    "; with a theta term the perfect sampler needs beta >= 0"));
+  }
+  if (std::abs(theta) > U1PerfectSampler::kMaxTheta) {
+    return absl::InvalidArgumentError(absl::StrCat("theta_imaginary is ", theta, "; the perfect sampler takes -",
+                                                   U1PerfectSampler::kMaxTheta, "..", U1PerfectSampler::kMaxTheta));
   }
   return absl::OkStatus();
 }

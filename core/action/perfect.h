@@ -22,9 +22,9 @@ class PerfectSampler {
   virtual void Draw(uint64_t seed, uint64_t index, double* field, std::vector<double>* work) const = 0;
 };
 
-// Whether a valid target has one: U(1) actions of every form and with a theta term, SU(2) and SU(3) (0 <= beta <= 24)
-// Wilson actions without rectangles, in two dimensions, on at most 2^22 sites, an even number of them where beta is
-// negative, which does not go with a theta term. INVALID_ARGUMENT with the reason.
+// Whether a valid target has one: U(1) actions of every form and with a theta term (|theta_imaginary| <= 10), SU(2) and
+// SU(3) (0 <= beta <= 24) Wilson actions without rectangles, in two dimensions, on at most 2^22 sites, an even number
+// of them where beta is negative, which does not go with a theta term. INVALID_ARGUMENT with the reason.
 absl::Status CheckPerfectSampler(const v1::Target& target);
 absl::StatusOr<std::unique_ptr<const PerfectSampler>> MakePerfectSampler(const v1::Target& target);
 

@@ -242,7 +242,7 @@ std::string CanonicalTarget(const v1::Target& target) {
                           " rectangle=", ShortestDouble(action.rectangle()));
   } else {
     const v1::U1WilsonAction& action = target.u1_wilson();
-    theory = absl::StrCat("u1_", U1FormName(target), " beta=", ShortestDouble(action.beta()));
+    theory = absl::StrCat(U1TheoryName(target), " beta=", ShortestDouble(action.beta()));
     if (action.theta_imaginary() != 0) {
       absl::StrAppend(&theory, " theta_imaginary=", ShortestDouble(action.theta_imaginary()));
     }
@@ -270,6 +270,8 @@ std::string DescribeTarget(const v1::Target& target) {
   if (target.has_sun_matrix()) return DescribeTheory(target);
   return absl::StrCat(DescribeTheory(target), ", ", ShapeText(target.lattice()));
 }
+
+std::string U1TheoryName(const v1::Target& target) { return absl::StrCat("u1_", U1FormName(target)); }
 
 bool IsGauge(const v1::Target& target) { return target.has_u1_wilson() || target.has_sun_wilson(); }
 

@@ -34,6 +34,9 @@ std::string DescribeTarget(const v1::Target& target);
 // The same without the lattice.
 std::string DescribeTheory(const v1::Target& target);
 
+// "u1_wilson", "u1_villain", "u1_manton": the form of a U(1) action, in texts.
+std::string U1TheoryName(const v1::Target& target);
+
 // The theory's variables are links.
 bool IsGauge(const v1::Target& target);
 // How the numbers of a field are meant, as v1::SampleHeader says it: 1 U(1) angles, 2 scalars, 3 SU(N) matrices.

@@ -102,15 +102,19 @@ U1BlockWeight U1BlockWeight::Fit(const F& f) {
       }
     }
     block.series_[0] *= 0.5;
-    double largest = 0;
+    // Rounding is that of the largest value anywhere; the scale is that of the circle.
+    double largest = 0, anywhere = 0;
     for (int i = 0; i < degree; ++i) {
+      anywhere = std::max(anywhere, std::abs(values[i]));
       if (t[i] >= 0 && t[i] <= 2 * pi) largest = std::max(largest, values[i]);
     }
     for (double& c : block.series_) c /= largest;
+    const double negligible = kSeriesTolerance * anywhere / largest;
     const double end = std::max(std::abs(block.series_[degree - 1]), std::abs(block.series_[degree - 2]));
-    if (end < kSeriesTolerance || degree == kMaxDegree) break;
+    if (end > negligible && degree < kMaxDegree) continue;
+    while (block.series_.size() > 2 && std::abs(block.series_.back()) < negligible / 4) block.series_.pop_back();
+    break;
   }
-  while (block.series_.size() > 2 && std::abs(block.series_.back()) < kSeriesTolerance / 16) block.series_.pop_back();
   return block;
 }
 

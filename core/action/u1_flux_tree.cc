@@ -242,8 +242,10 @@ int64_t U1FluxTree::table_size() const {
 
 absl::StatusOr<U1PerfectSampler> U1PerfectSampler::Create(const Lattice& lattice, const U1Plaquette& plaquette) {
   const double beta = plaquette.beta;
-  if (!(std::abs(beta) <= 1000)) {
-    return absl::InvalidArgumentError(absl::StrCat("perfect U(1) sampler: beta is ", beta, "; |beta| <= 1000"));
+  if (!(std::abs(beta) <= 1000) || !(std::abs(plaquette.theta_imaginary) <= kMaxTheta)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("perfect U(1) sampler: beta is ", beta, ", theta_imaginary ", plaquette.theta_imaginary,
+                     "; |beta| <= 1000 and |theta_imaginary| <= ", kMaxTheta, " are supported"));
   }
   if (beta < 0 && (lattice.volume() % 2 != 0 || !plaquette.IsPlain())) {
     return absl::InvalidArgumentError(absl::StrCat("perfect U(1) sampler: beta is ", beta, " on ", lattice.volume(),

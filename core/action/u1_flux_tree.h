@@ -70,8 +70,11 @@ class U1FluxTree {
 // exp(-S) / Z with respect to Haar measure.
 class U1PerfectSampler final : public PerfectSampler {
  public:
-  // INVALID_ARGUMENT unless the lattice has two dimensions and |beta| <= 1000; a negative beta is for Wilson's action
-  // without a theta term on an even number of sites: theta_P -> theta_P + pi then leads to -beta.
+  // Of |theta_imaginary|. Beyond, the charges that count are rare without the theta term: tables would lose digits.
+  static constexpr double kMaxTheta = 10;
+  // INVALID_ARGUMENT unless the lattice has two dimensions, |beta| <= 1000 and |theta_imaginary| <= kMaxTheta; a
+  // negative beta is for Wilson's action without a theta term on an even number of sites: theta_P -> theta_P + pi then
+  // leads to -beta.
   static absl::StatusOr<U1PerfectSampler> Create(const Lattice& lattice, const U1Plaquette& plaquette);
 
   double log_z() const override { return log_z_; }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "core/action/phi4.h"
 #include "core/action/target.h"
+#include "core/action/u1_plaquette.h"
 #include "core/base/digest.h"
 #include "core/base/status.h"
 
@@ -15,8 +16,9 @@ namespace {
 constexpr char kLinksText[] =
     "U(1) links are angles theta in [-pi, pi), little-endian IEEE 754. Axes [n, mu, ..., y, x]; direction mu = 0 is x "
     "and shifts the last axis, mu = 1 is y, and so on. Plaquette theta_P = theta_mu(x) + theta_nu(x + mu) - "
-    "theta_mu(x + nu) - theta_nu(x). S = -beta sum_P cos theta_P. log_q is the density of the flow with respect to the "
-    "Haar measure dtheta / 2 pi; ";
+    "theta_mu(x + nu) - theta_nu(x). ";
+constexpr char kLinksDensityText[] =
+    " log_q is the density of the flow with respect to the Haar measure dtheta / 2 pi; ";
 constexpr char kSunText[] =
     "SU(N) links are matrices, complex numbers of two little-endian IEEE 754 (real part, imaginary part). Axes [n, mu, "
     "..., y, x, row, column]; direction mu = 0 is x and shifts the last lattice axis, mu = 1 is y, and so on. "
@@ -42,10 +44,21 @@ constexpr char kWeightText[] =
 constexpr char kForeignText[] =
     "these fields were read from a file of another program: log_weight, log_q and action are not known (NaN).";
 
-const char* ConventionText(const v1::Target& target) {
+std::string ConventionText(const v1::Target& target) {
   if (target.has_sun_wilson()) return kSunText;
   if (target.has_sun_matrix()) return kSingleText;
-  return target.has_u1_wilson() ? kLinksText : kScalarText;
+  if (!target.has_u1_wilson()) return kScalarText;
+  const U1Plaquette plaquette = U1PlaquetteOf(target);
+  std::string action = "S = -beta sum_P cos theta_P";
+  if (plaquette.form == U1Plaquette::Form::kVillain) {
+    action = "S = -sum_P log sum_n exp(-(beta/2) (theta_P - 2 pi n)^2)";
+  } else if (plaquette.form == U1Plaquette::Form::kManton) {
+    action = "S = (beta/2) sum_P theta_P^2, theta_P in [-pi, pi)";
+  }
+  if (plaquette.theta_imaginary != 0) {
+    action += " - theta_imaginary Q, Q = (1/2pi) sum_P theta_P with theta_P in [-pi, pi)";
+  }
+  return absl::StrCat(kLinksText, action, ".", kLinksDensityText);
 }
 
 std::string HexOf(const std::string& bytes) {
@@ -98,7 +111,7 @@ void AppendTheory(const v1::Target& target, std::vector<Attribute>* out) {
   } else if (target.has_sun_matrix()) {
     out->push_back({"theory", std::string("sun_matrix")});
   } else {
-    out->push_back({"theory", std::string(target.has_sun_wilson() ? "sun_wilson" : "u1_wilson")});
+    out->push_back({"theory", target.has_sun_wilson() ? std::string("sun_wilson") : U1TheoryName(target)});
   }
   for (const auto& [name, value] : TheoryParameters(target)) out->push_back({name, value});
 }
