@@ -177,7 +177,7 @@ class Run {
       const Autocorrelation a = AutocorrelationOf(o);
       const double effective = rate / (2 * a.tau);
       if (a.bound) {
-        absl::StrAppendFormat(&row, " | < %s (tau > %.3g)", WithError(effective, 0.05 * effective), a.tau);
+        absl::StrAppendFormat(&row, " | < %s (tau > %.3g)", WithError(effective, 0), a.tau);
       } else {
         const double error = effective * std::hypot(relative, a.error / a.tau);
         absl::StrAppend(&row, " | ", WithError(effective, error));
