@@ -12,9 +12,10 @@ namespace {
 using std::numbers::pi;
 
 constexpr int kFirstDegree = 64, kMaxDegree = 1024;
-// Of series and of tables, of the largest value.
+// Of series and of tables, of the largest value: of a block whose flux is a hundred times less likely than the
+// likeliest, 1e-12 of the whole.
 constexpr double kSeriesTolerance = 1e-15;
-constexpr double kTolerance = 1e-13;
+constexpr double kTolerance = 1e-14;
 // So few that what lies outside of the axes, 8 cells of a fraction and 5 of psi, stays within kBeyond.
 constexpr int64_t kLeastCells = 48, kMaxCells = 1024;
 
