@@ -357,6 +357,8 @@ void ExpectExactMeans(const Model& model, const v1::Target& target, int64_t n, d
   }
   EXPECT_NEAR(mean.back().mean(), 1, 4 * mean.back().error() + 1e-9);
   for (size_t o = 0; o < value.size(); ++o) {
+    // Too rare for an error from the sample.
+    if (kObservables[o].starts_with("charge_probability") && exact[o] * static_cast<double>(n) < 30) continue;
     EXPECT_NEAR(mean[o].mean(), 0, bound * mean[o].error() + 1e-9) << kObservables[o] << ", " << DescribeTarget(target);
   }
 }
