@@ -15,6 +15,8 @@
 #include "haarflow/v1/admin.grpc.pb.h"
 #include "haarflow/v1/sampler.grpc.pb.h"
 #include "tests/reference/tier.h"
+#include "tests/service/health.h"
+#include "tests/service/scrape.h"
 #include "tests/service/server_process.h"
 #include "tests/service/test_store.h"
 

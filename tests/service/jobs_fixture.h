@@ -22,6 +22,7 @@
 #include "haarflow/v1/worker.grpc.pb.h"
 #include "tests/reference/scalar_specs.h"
 #include "tests/service/child_process.h"
+#include "tests/service/scrape.h"
 #include "tests/service/test_store.h"
 
 namespace haarflow::testing {

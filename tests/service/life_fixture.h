@@ -16,6 +16,8 @@
 #include "core/base/file.h"
 #include "haarflow/v1/admin.grpc.pb.h"
 #include "haarflow/v1/sampler.grpc.pb.h"
+#include "tests/service/health.h"
+#include "tests/service/scrape.h"
 #include "tests/service/server_process.h"
 #include "tests/service/test_store.h"
 

@@ -11,6 +11,8 @@
 #include "core/kernel/kernels.h"
 #include "server/registry/model_manager.h"
 #include "server/rpc/server.h"
+#include "tests/service/health.h"
+#include "tests/service/scrape.h"
 #include "tests/service/stream_util.h"
 #include "tests/service/test_store.h"
 

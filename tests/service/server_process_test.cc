@@ -11,6 +11,7 @@
 #include "core/base/file.h"
 #include "core/exact/metropolis.h"
 #include "haarflow/v1/sampler.grpc.pb.h"
+#include "tests/service/scrape.h"
 #include "tests/service/stream_util.h"
 #include "tests/service/test_store.h"
 
