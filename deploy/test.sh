@@ -2,8 +2,8 @@
 # Sets up, builds, runs the tests; ends with ctest's summary.
 #   deploy/test.sh [--long] [--cuda]
 # The default tier takes minutes on two cores. --long: statistics at full length, and the sanitizer builds (AddressSanitizer and
-# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and sampling) with the default tests;
-# every fuzz target for 10 minutes (needs clang).
+# UndefinedBehaviorSanitizer of everything, ThreadSanitizer of core and of the server without gRPC) with the default tests;
+# every fuzz target for 10 minutes under libFuzzer (needs clang).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 long=0

@@ -1,4 +1,5 @@
 // haarflow-server: serves exact lattice field configurations from a model store.
+#include <google/protobuf/stubs/logging.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -330,7 +331,8 @@ int Main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   SetLogFormat(outcome.config.log_format);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the call that writes it
+  google::protobuf::SetLogHandler(nullptr);  // a client's malformed message is no line of the log, whatever its format
+  std::signal(SIGXFSZ, SIG_IGN);             // a file that may not grow is an error of the call that writes it
   const auto code = Serve(outcome.config);
   if (code.ok()) return *code;
   Log(LogLevel::kError, "cannot serve", {{"error", std::string(code.status().message())}});

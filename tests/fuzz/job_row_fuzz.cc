@@ -1,10 +1,12 @@
 // Rows of the job table as a damaged disk may leave them: the input is the request, the progress and the state of a
 // row. The table opens or says what is damaged; a job that is read is one that the API can show.
+#include <google/protobuf/stubs/logging.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "server/jobs/job_table.h"
@@ -12,13 +14,13 @@
 namespace {
 
 // A file with one job, in a directory of this process.
-const std::string& TableFile() {
-  static const auto* file = [] {
+struct TableDirectory {
+  TableDirectory() {
     char pattern[] = "/tmp/haarflow-fuzz-XXXXXX";
     if (::mkdtemp(pattern) == nullptr) std::abort();
-    auto* path = new std::string(std::string(pattern) + "/jobs.sqlite");
+    path = pattern;
     haarflow::JobTable::Options options;
-    options.file = *path;
+    options.file = file();
     auto table = haarflow::JobTable::Open(options);
     haarflow::JobRecord job;
     job.id = "job-1";
@@ -26,9 +28,14 @@ const std::string& TableFile() {
     job.request_text = "text";
     job.start_model = job.publish_model = "m";
     if (!table.ok() || !(*table)->Submit(job).ok()) std::abort();
-    return path;
-  }();
-  return *file;
+  }
+  ~TableDirectory() { std::filesystem::remove_all(path); }
+  std::string file() const { return path + "/jobs.sqlite"; }
+  std::string path;
+};
+std::string TableFile() {
+  static const TableDirectory directory;
+  return directory.file();
 }
 
 void Write(const std::string& request, const std::string& progress, int64_t state) {
@@ -49,6 +56,7 @@ void Write(const std::string& request, const std::string& progress, int64_t stat
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  [[maybe_unused]] static const auto loud = google::protobuf::SetLogHandler(nullptr);
   if (size < 2) return 0;
   const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
   const size_t cut = bytes.size() * data[0] / 256;

@@ -1,6 +1,7 @@
 // Requests for re-tuning, as bytes and as text. One that is planned names a start, a model name that the store takes,
 // and a spec that validates; planned again it is the same. A request that CheckRetuneRequest refuses is never planned.
 #include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/text_format.h>
 
 #include <cstdint>
@@ -56,6 +57,7 @@ void Try(const haarflow::v1::RetuneRequest& request) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  [[maybe_unused]] static const auto loud = google::protobuf::SetLogHandler(nullptr);
   const std::string bytes(reinterpret_cast<const char*>(data), size);
   haarflow::v1::RetuneRequest request;
   if (request.ParseFromString(bytes)) Try(request);
