@@ -1,4 +1,5 @@
 // The model manager: what is in memory and for how long. On-demand loading, the memory budget, unloading, leases.
+#include <filesystem>
 #include <thread>
 
 #include "server/sampling/request.h"

@@ -1,9 +1,12 @@
 // The model manager against real stores, in one process: swaps, refusals, the canary, aliases.
 #include "server/registry/model_manager.h"
 
+#include <filesystem>
+#include <fstream>
 #include <new>
 #include <stdexcept>
 
+#include "core/base/file.h"
 #include "tests/service/fake_sampler.h"
 #include "tests/service/model_manager_fixture.h"
 
