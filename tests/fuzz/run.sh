@@ -17,7 +17,8 @@ cmake --build "$build" --target "${@/%/_fuzz}"
 for name in "$@"; do
   mkdir -p "$build/corpus/$name" "$build/findings"
   echo "== $name, $seconds s"
-  seeds=("$root/tests/fuzz/corpus/$name")
+  seeds=()
+  [ ! -d "$root/tests/fuzz/corpus/$name" ] || seeds+=("$root/tests/fuzz/corpus/$name")
   [ "$name" != spec ] || seeds+=("$root/deploy/specs")
   "$build/bin/${name}_fuzz" "$build/corpus/$name" "${seeds[@]}" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 \
     -artifact_prefix="$build/findings/$name-" -print_final_stats=1 2>&1 | tail -n 12
