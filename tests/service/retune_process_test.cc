@@ -1,6 +1,7 @@
 // Bundled models re-tuned by request, by the real binaries, while a client streams: the long tier. Budgets are for two
-// idle cores; HAARFLOW_BUDGET_FACTOR says how many times longer they are on a machine that does other things. The lines
-// that it prints are those of tests/bench/retuning.md.
+// idle cores; HAARFLOW_BUDGET_FACTOR says how many times longer they are on a machine that does other things. Prints
+// a row for each: ESS asked for, measured and served; training steps; seconds of the clock and of the trainer's
+// processors; steps and the longest pause of the stream beside it; the load.
 #include <atomic>
 #include <chrono>
 #include <cmath>
