@@ -18,7 +18,7 @@ def mask(direction, offset, stride):
 def stage(direction, offset, stride, half, across, hidden, spline, windings):
     # `half`: width along the link, height across. The whole is twice as high, its corner `across` steps below.
     return ("layers {\n  u1_coupling_stack {\n    layers: 1\n" + mask(direction, offset, stride) +
-            f"    active_loop {{ width: {half[0]} height: {half[1]} }}\n"
+            f"    active_loop {{ width: {half[0]} height: {half[1]} }}\n" +
             "".join(f"    features {{ width: {half[0]} height: {2 * half[1]} aligned: true offset_across: {-across}"
                     f"{f' windings: {n}' if n > 1 else ''} }}\n" for n in range(1, windings + 1)) +
             f"    network {{ hidden: {hidden} kernel: {[1] * (len(hidden) + 1)} activation: ACTIVATION_SILU precision: PRECISION_FLOAT32 }}\n"
