@@ -9,7 +9,7 @@ shift || true
 set_up
 timed "Build" build_targets haarflow-trainer
 # In this order: each starts from the weights of one before it.
-all=(u1-l8-b2 u1-l16-b2 u1-l16-b1 u1-l16-b4 u1-l16-b3 u1-l16-b5 u1-l16-b6 u1-l16-b7 u1-l16-perfect su2-l16-perfect su3-l16-perfect
+all=(u1-l8-b2 u1-l16-b2 u1-l16-b1 u1-l16-b4 u1-l16-b3 u1-l16-b5 u1-l16-b6 u1-l16-perfect su2-l16-perfect su3-l16-perfect
   su2-l16-b1.8 su2-l16-b2.2 su2-l16-b2.7 su3-l16-b4 su3-l16-b5 su3-l16-b6 su3-4x4x4x4-b1 su3-4x4x4x4-b2 su3-4x4x4x4-b3
   su3-l8-b2-leading su3-4x4x4x4-b1-leading
   su2-matrix-b9 su3-matrix-b9 su2-l8-b2.2-spectral su2-l16-b2.2-spectral su2-l16-b1.8-spectral su2-l16-b2.7-spectral

@@ -15,23 +15,21 @@ def mask(direction, offset, stride):
     return (f"    masks {{ direction: {direction} plane: {1 - direction} "
             f"sublattices {{ offset: [{offset[0]}, {offset[1]}] stride: [{stride[0]}, {stride[1]}] }} }}\n")
 
-def stage(direction, offset, stride, half, across, hidden, spline, windings):
+def stage(direction, offset, stride, half, across, hidden, spline):
     # `half`: width along the link, height across. The whole is twice as high, its corner `across` steps below.
     return ("layers {\n  u1_coupling_stack {\n    layers: 1\n" + mask(direction, offset, stride) +
-            f"    active_loop {{ width: {half[0]} height: {half[1]} }}\n" +
-            "".join(f"    features {{ width: {half[0]} height: {2 * half[1]} aligned: true offset_across: {-across}"
-                    f"{f' windings: {n}' if n > 1 else ''} }}\n" for n in range(1, windings + 1)) +
+            f"    active_loop {{ width: {half[0]} height: {half[1]} }}\n"
+            f"    features {{ width: {half[0]} height: {2 * half[1]} aligned: true offset_across: {-across} }}\n"
             f"    network {{ hidden: {hidden} kernel: {[1] * (len(hidden) + 1)} activation: ACTIVATION_SILU precision: PRECISION_FLOAT32 }}\n"
             f"    map {{ spline {{ {spline} }} }}\n  }}\n}}\n")
 
 def decimation(block, hidden, spline):
     """Stages for blocks of `block` x `block` sites, from coarse to fine. Array order of offsets and strides: (y, x)."""
     text, b = "", block
-    windings = 3 if "sharp" in spline else 1  # harmonics of the flux that the network sees
     while b > 1:
         h = b // 2
-        text += stage(0, (h, 0), (b, b), (b, h), h, hidden, spline, windings)   # split in y: horizontal link, b wide and h high
-        text += stage(1, (0, h), (h, b), (h, h), h, hidden, spline, windings)   # split in x: vertical link, h long and h across
+        text += stage(0, (h, 0), (b, b), (b, h), h, hidden, spline)   # split in y: horizontal link, b wide and h high
+        text += stage(1, (0, h), (h, b), (h, h), h, hidden, spline)   # split in x: vertical link, h long and h across
         b = h
     return text
 
@@ -55,12 +53,12 @@ if __name__ == "__main__":
     moved = lambda start, *phases: f'  start_from: "{start}"\n' + "".join(phases)
     models = [("u1-l8-b2", 8, 2, 4, "bins: 16", phase(40000, 1024, 3e-3)),
               ("u1-l16-b2", 16, 2, 4, "bins: 16", moved("u1-l8-b2", phase(3000, 512, 3e-4))),
-              ("u1-l16-b4", 16, 4, 8, "bins: 16 sharp: true", phase(60000, 16, 3e-3)),
-              ("u1-l16-b5", 16, 5, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(20000, 16, 2e-3))),
+              ("u1-l16-b4", 16, 4, 8, "bins: 16 sharp: true", phase(20000, 16, 3e-3)),
+              ("u1-l16-b5", 16, 5, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(14000, 16, 2e-3))),
               ("u1-l16-b1", 16, 1, 4, "bins: 16", moved("u1-l16-b2", phase(2000, 16, 1e-3)), 16384),
-              ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(6000, 16, 1.5e-3))),
-              ("u1-l16-b6", 16, 6, 8, "bins: 16 sharp: true", moved("u1-l16-b5", phase(20000, 16, 2e-3))),
-              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(25000, 16, 2e-3)))]
+              ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(4000, 16, 1.5e-3)), 16384),
+              ("u1-l16-b6", 16, 6, 8, "bins: 16 sharp: true", moved("u1-l16-b5", phase(8000, 16, 2e-3)), 16384),
+              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(14000, 16, 2e-3)), 16384)]
     for name, size, beta, block, spline, training, *samples in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
             f.write(spec(name, size, beta, block, [32, 32], spline, training, *samples))

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 
@@ -18,7 +19,7 @@ struct TableDirectory {
   TableDirectory() {
     char pattern[] = "/tmp/haarflow-fuzz-XXXXXX";
     if (::mkdtemp(pattern) == nullptr) std::abort();
-    path = pattern;
+    path.assign(pattern, std::strlen(pattern));
     haarflow::JobTable::Options options;
     options.file = file();
     auto table = haarflow::JobTable::Open(options);
