@@ -57,7 +57,6 @@ inline std::vector<LoopCase> LoopCases() {
                      LoopSpec(colours, "shape: 4 shape: 4 shape: 4 shape: 2", 2, 1, testing::kManyLoopClasses4d),
                      size / 4});
     cases.push_back({n + "Fat", LoopSpec(colours, "shape: 4 shape: 4", 2, 1, testing::kFatLoops), size / 4});
-    cases.push_back({n + "Fat3d", LoopSpec(colours, "shape: 2 shape: 2 shape: 4", 2, 1, testing::kFatLoops), size / 8});
     cases.push_back({n + "Continuous", ContinuousLoopSpec(colours, "shape: 3 shape: 3", 2, 3, testing::kLoopClasses2d),
                      size / 2, 0, 2});
     cases.back().inverts = false;
