@@ -218,7 +218,7 @@ std::string WithError(double value, double error) {
   const double shown = std::round(value / unit) * unit, shown_error = std::max(std::round(error / unit), 1.0) * unit;
   std::string text = absl::StrFormat("%.*f", digits, shown);
   const size_t point = std::min(text.find('.'), text.size());
-  for (size_t i = 3; i < point; i += 3) text.insert(point - i, ",");
+  for (size_t i = 3; i < point; i += 3) text.insert(point - i, 1, ',');
   return absl::StrFormat("%s(%.0f)", text,
                          error >= 1 && digits == 0 ? shown_error : shown_error * std::pow(10, digits));
 }

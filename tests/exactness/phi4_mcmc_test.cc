@@ -122,7 +122,7 @@ TEST(Phi4Ensembles, AgreeWithTransferMatricesInTwoDimensions) {
     const v1::Target target = HoppingForm({s.length, s.width}, s.kappa, s.lambda);
     for (const Method method : {Method::kHmc, Method::kFourierHmc, Method::kCluster, Method::kMetropolis}) {
       if (method == Method::kFourierHmc && s.kappa < 0) continue;
-      AddMoments(Name(method), Measure(target, method, kMoments, Length(1000, 50000)), exact, &pulls);
+      AddMoments(Name(method), Measure(target, method, kMoments, Length(3000, 50000)), exact, &pulls);
     }
   }
 }

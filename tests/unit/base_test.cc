@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
 #include "core/base/noise.h"
@@ -169,11 +170,11 @@ TEST(TemporaryName, WhatAKilledWriterLeftIsRemovedByTheNextOfTheSameFile) {
   const std::string path = directory + "/out.h5", mine = TemporaryNameOf(path);
   EXPECT_NE(mine, TemporaryNameOf(path));
   // As a writer of ours names it, with the number of the process exchanged.
-  const std::string own = "." + std::to_string(::getpid()) + ".";
+  const std::string own = absl::StrCat(".", ::getpid(), ".");
   const auto of_process = [&](std::string name, pid_t process) {
     const size_t at = name.rfind(own);
     EXPECT_NE(at, std::string::npos) << name;
-    return name.replace(at, own.size(), "." + std::to_string(process) + ".");
+    return absl::StrCat(name.substr(0, at), ".", process, ".", name.substr(at + own.size()));
   };
   const pid_t gone = EndedProcess();
   const std::string abandoned = of_process(mine, gone);

@@ -41,9 +41,11 @@ def _parameter_message(target: model_pb2.Target) -> tuple[Any, tuple[str, ...]]:
 
 
 def parameters(target: model_pb2.Target) -> dict[str, float]:
-    """The theory's parameters by name, ``{"beta": 2.0}`` for example."""
+    """The theory's parameters by name, ``{"beta": 2.0}`` for example; a theta term only where there is one."""
     message, names = _parameter_message(target)
     values = {name: float(getattr(message, name)) for name in names}
+    if values.get("theta_imaginary") == 0:
+        del values["theta_imaginary"]
     if "normalisation" in values and values["normalisation"] == 0:
         values["normalisation"] = 1.0
     return values
