@@ -1,8 +1,8 @@
 #include "core/train/draws.h"
 
 #include <algorithm>
-#include <thread>
 
+#include "core/base/on_threads.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -14,15 +14,11 @@ constexpr int64_t kBatch = 1024;
 template <class F>
 absl::Status InParallel(int64_t samples, int threads, const F& f) {
   std::vector<absl::Status> status(threads);
-  const auto work = [&](int t) {
+  OnThreads(threads, [&](int64_t t) {
     for (int64_t first = t * kBatch; first < samples && status[t].ok(); first += threads * kBatch) {
       status[t] = f(first, std::min(kBatch, samples - first));
     }
-  };
-  std::vector<std::thread> running;
-  for (int t = 1; t < threads; ++t) running.emplace_back(work, t);
-  work(0);
-  for (auto& thread : running) thread.join();
+  });
   for (const auto& s : status) RETURN_IF_ERROR(s);
   return absl::OkStatus();
 }

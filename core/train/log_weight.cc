@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/on_threads.h"
 #include "core/base/status.h"
 #include "core/exact/weights.h"
 #include "core/flow/loop_scratch.h"
@@ -36,16 +36,12 @@ class LoopLogWeights final : public LogWeightSource {
     out->jacobian.assign(with_jacobian ? n * plan_.layout.size() : 0, 0);
     const auto threads = static_cast<int64_t>(scratch_.size());
     std::vector<double> smallest(threads, 1.0);
-    const auto work = [&](int64_t t) {
+    OnThreads(threads, [&](int64_t t) {
       for (int64_t first = t * kMatrixLanes; first < n; first += threads * kMatrixLanes) {
         smallest[t] =
             std::min(smallest[t], Tile(scratch_[t]->work, seed, first_index, first, action, with_jacobian, out));
       }
-    };
-    std::vector<std::thread> running;
-    for (int64_t t = 1; t < threads; ++t) running.emplace_back(work, t);
-    work(0);
-    for (auto& thread : running) thread.join();
+    });
     out->smallest_determinant = *std::min_element(smallest.begin(), smallest.end());
     return absl::OkStatus();
   }

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <optional>
-#include <thread>
 
 #include "core/action/target.h"
 #include "core/base/noise.h"
+#include "core/base/on_threads.h"
 #include "core/base/status.h"
 #include "core/mcmc/phi4_cluster.h"
 #include "core/mcmc/phi4_hmc.h"
@@ -105,7 +105,7 @@ absl::Status DrawTargetTiles(const v1::Target& target, const TargetSchedule& sch
   }
   std::vector<absl::Status> status(threads);
   // Each thread takes whole tiles of chains.
-  const auto work = [&](int t) {
+  OnThreads(threads, [&](int64_t t) {
     for (int64_t tile = tiles.begin + t; tile < tiles.end && status[t].ok(); tile += threads) {
       auto chains = Chains::Create(sampler, target, seed, tile);
       status[t] = chains.status();
@@ -119,11 +119,7 @@ absl::Status DrawTargetTiles(const v1::Target& target, const TargetSchedule& sch
         }
       }
     }
-  };
-  std::vector<std::thread> running;
-  for (int t = 1; t < threads; ++t) running.emplace_back(work, t);
-  work(0);
-  for (auto& thread : running) thread.join();
+  });
   for (const auto& s : status) RETURN_IF_ERROR(s);
   return absl::OkStatus();
 }

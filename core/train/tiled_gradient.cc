@@ -1,8 +1,8 @@
 #include "core/train/tiled_gradient.h"
 
 #include <algorithm>
-#include <thread>
 
+#include "core/base/on_threads.h"
 #include "core/base/status.h"
 
 namespace haarflow {
@@ -46,7 +46,7 @@ absl::Status TiledGradient::EvaluateShare(absl::Span<const double> parameters, c
   result->field.resize(batch.keep_fields ? all.size() * field_size_ : 0);
   const int64_t used = std::min<int64_t>(static_cast<int64_t>(workers_.size()), leaves.size());
   std::vector<TreeSum> sums(used, TreeSum(Leaves(batch.n)));
-  const auto run = [&](int64_t t) {
+  OnThreads(used, [&](int64_t t) {
     Worker& worker = *workers_[t];
     const Share mine = ShareOf(leaves.size(), t, used);
     for (int64_t leaf = leaves.begin + mine.begin; leaf < leaves.begin + mine.end; ++leaf) {
@@ -59,11 +59,7 @@ absl::Status TiledGradient::EvaluateShare(absl::Span<const double> parameters, c
       terms.push_back(worker.penalty / static_cast<double>(batch.n));
       sums[t].Add(leaf, std::move(terms));
     }
-  };
-  std::vector<std::thread> running;
-  for (int64_t t = 1; t < used; ++t) running.emplace_back(run, t);
-  if (used > 0) run(0);
-  for (auto& thread : running) thread.join();
+  });
   for (TreeSum& part : sums) sum->Merge(std::move(part));
   return absl::OkStatus();
 }

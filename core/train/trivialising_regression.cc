@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <thread>
 
+#include "core/base/on_threads.h"
 #include "core/base/status.h"
 #include "core/exact/weights.h"
 #include "core/flow/loop_scratch.h"
@@ -88,7 +88,7 @@ TrivialisingTerms DrawTrivialisingTerms(const LoopFlowPlan& plan, int32_t integr
   out.log_weight.resize(n);
   out.minus_action.resize(times * n);
   out.terms.resize(times * n * classes);
-  const auto work = [&](int64_t thread) {
+  OnThreads(threads, [&](int64_t thread) {
     LoopScratch scratch(plan, tables.view());
     std::vector<double> minus_action(times * kMatrixLanes);
     for (int64_t first = thread * kMatrixLanes; first < n; first += threads * kMatrixLanes) {
@@ -110,11 +110,7 @@ TrivialisingTerms DrawTrivialisingTerms(const LoopFlowPlan& plan, int32_t integr
         }
       }
     }
-  };
-  std::vector<std::thread> running;
-  for (int t = 1; t < threads; ++t) running.emplace_back(work, t);
-  work(0);
-  for (auto& thread : running) thread.join();
+  });
   return out;
 }
 

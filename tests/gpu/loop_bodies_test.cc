@@ -4,11 +4,11 @@
 
 #include <cmath>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/kernel/kernels.h"
 #include "fake/cuda_runtime.h"
+#include "flow_checks.h"
 #include "loop_cases.h"
 
 extern "C" const hf_kernels* haarflow_kernels(void);
@@ -162,34 +162,13 @@ TEST_F(LoopModule, ThreadsShareAFlow) {
   setenv("HAARFLOW_CUDA_BATCH", "8", 1);
   const LoopTablesOf tables(LoopCaseNamed("Su2Products"));
   const LoopHandle cuda(cuda_, tables);
-  const FlowResults expected = cuda.Draw(0, 20);
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 3; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 2; ++i) ExpectSameBits(cuda.Draw(0, 20), expected);
-    });
-  }
-  for (std::thread& t : threads) t.join();
+  ExpectThreadsShare(cuda, 20, 3, 2);
 }
 
 TEST_F(LoopModule, FaultsAreToldApart) {
   const LoopTablesOf tables(LoopCaseNamed("Su2Products"));
   const LoopHandle cuda(cuda_, tables);
-  const FlowResults expected = cuda.Draw(0, 8);
-  const auto code_of = [&](bool density) {
-    int32_t code = HF_OK;
-    density ? cuda.Density(expected.field, &code) : cuda.Draw(0, 8, &code);
-    return code;
-  };
-  for (const bool density : {false, true}) {
-    fake_cuda::control.wait_error = cudaErrorIllegalAddress;
-    EXPECT_EQ(code_of(density), HF_DEVICE_LOST);
-    fake_cuda::control.wait_error = 0;
-    fake_cuda::control.launch_error = cudaErrorInvalidValue;
-    EXPECT_EQ(code_of(density), HF_DEVICE_ERROR);
-    fake_cuda::control.launch_error = 0;
-  }
-  ExpectSameBits(cuda.Draw(0, 8), expected);
+  ExpectFaultsAreToldApart(cuda, 8);
 }
 
 TEST_F(LoopModule, WrongTablesAndRacesAreRefused) {

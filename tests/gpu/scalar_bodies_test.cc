@@ -4,11 +4,11 @@
 
 #include <cmath>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/kernel/kernels.h"
 #include "fake/cuda_runtime.h"
+#include "flow_checks.h"
 #include "scalar_cases.h"
 
 extern "C" const hf_kernels* haarflow_kernels(void);
@@ -184,34 +184,13 @@ TEST_F(ScalarModule, ThreadsShareAFlow) {
   setenv("HAARFLOW_CUDA_BATCH", "16", 1);
   const ScalarTablesOf tables(ScalarCaseNamed("BathL4x6"));
   const ScalarHandle cuda(cuda_, tables);
-  const ScalarProposals expected = cuda.Draw(0, 50);
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 3; ++i) ExpectSameBits(cuda.Draw(0, 50), expected);
-    });
-  }
-  for (std::thread& t : threads) t.join();
+  ExpectThreadsShare(cuda, 50, 4, 3);
 }
 
 TEST_F(ScalarModule, FaultsAreToldApart) {
   const ScalarTablesOf tables(ScalarCaseNamed("L8x8"));
   const ScalarHandle cuda(cuda_, tables);
-  const ScalarProposals expected = cuda.Draw(0, 20);
-  const auto code_of = [&](bool density) {
-    int32_t code = HF_OK;
-    density ? cuda.Density(expected.field, &code) : cuda.Draw(0, 20, &code);
-    return code;
-  };
-  for (const bool density : {false, true}) {
-    fake_cuda::control.wait_error = cudaErrorIllegalAddress;
-    EXPECT_EQ(code_of(density), HF_DEVICE_LOST);
-    fake_cuda::control.wait_error = 0;
-    fake_cuda::control.launch_error = cudaErrorInvalidValue;
-    EXPECT_EQ(code_of(density), HF_DEVICE_ERROR);
-    fake_cuda::control.launch_error = 0;
-  }
-  ExpectSameBits(cuda.Draw(0, 20), expected);
+  ExpectFaultsAreToldApart(cuda, 20);
 }
 
 TEST_F(ScalarModule, LittleMemoryMeansSmallerSubBatchesOrNone) {
