@@ -2,6 +2,7 @@
 
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "core/action/phi4.h"
 #include "core/action/sun_single.h"
@@ -84,7 +85,8 @@ void ActionDerivatives::Evaluate(const double* field, double* values) const {
     plaquette = loops.plaquettes / static_cast<double>(colours_ * lattice_.plaquettes());
     rectangle = loops.rectangles / static_cast<double>(colours_ * RectanglesOf(lattice_));
   } else {
-    const U1PlaquetteSums u1 = U1PlaquetteSumsOf(lattice_, u1_, field);
+    std::vector<double> angles(lattice_.volume());
+    const U1PlaquetteSums u1 = U1PlaquetteSumsOf(lattice_, u1_, field, false, angles.data());
     plaquette = u1.cosines / static_cast<double>(lattice_.plaquettes());
     energy = u1.energy / static_cast<double>(lattice_.plaquettes());
     charge = static_cast<double>(u1.charge);

@@ -103,18 +103,19 @@ double U1SumOfCosines(const double* angles, int64_t n) {
   return (partial[0] + partial[1]) + (partial[2] + partial[3]);
 }
 
-U1PlaquetteSums U1PlaquetteSumsOf(const Lattice& lattice, const U1Plaquette& plaquette, const double* links) {
+U1PlaquetteSums U1PlaquetteSumsOf(const Lattice& lattice, const U1Plaquette& plaquette, const double* links,
+                                  bool charge_alone, double* angles) {
   U1PlaquetteSums sums;
-  std::vector<double> angles(lattice.volume());
   for (int mu = 0; mu < lattice.dims(); ++mu) {
     for (int nu = mu + 1; nu < lattice.dims(); ++nu) {
-      U1LoopAngles(lattice, links, mu, nu, 1, 1, angles.data());
-      sums.cosines += U1SumOfCosines(angles.data(), lattice.volume());
-      if (lattice.dims() == 2) sums.charge = Charge(angles.data(), lattice.volume());
+      U1LoopAngles(lattice, links, mu, nu, 1, 1, angles);
+      if (lattice.dims() == 2) sums.charge = Charge(angles, lattice.volume());
+      if (charge_alone) continue;
+      sums.cosines += U1SumOfCosines(angles, lattice.volume());
       if (plaquette.form == U1Plaquette::Form::kWilson) continue;
-      for (double angle : angles) {
-        sums.action += plaquette.Action(angle);
-        sums.energy += plaquette.BetaDerivative(angle);
+      for (int64_t i = 0; i < lattice.volume(); ++i) {
+        sums.action += plaquette.Action(angles[i]);
+        sums.energy += plaquette.BetaDerivative(angles[i]);
       }
     }
   }
@@ -127,7 +128,8 @@ U1PlaquetteSums U1PlaquetteSumsOf(const Lattice& lattice, const U1Plaquette& pla
 
 double U1ActionOf(const Lattice& lattice, const U1Plaquette& plaquette, const double* links) {
   if (plaquette.IsPlain()) return U1WilsonActionOf(lattice, plaquette.beta, links);
-  const U1PlaquetteSums sums = U1PlaquetteSumsOf(lattice, plaquette, links);
+  std::vector<double> angles(lattice.volume());
+  const U1PlaquetteSums sums = U1PlaquetteSumsOf(lattice, plaquette, links, false, angles.data());
   if (plaquette.theta_imaginary == 0) return sums.action;
   return sums.action - plaquette.theta_imaginary * static_cast<double>(sums.charge);
 }

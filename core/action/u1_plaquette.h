@@ -57,8 +57,10 @@ struct U1PlaquetteSums {
   double energy = 0;   // sum ds(theta_P)/dbeta
   int64_t charge = 0;  // Q; two dimensions alone, else 0
 };
-// Of one configuration; links in [-pi, pi).
-U1PlaquetteSums U1PlaquetteSumsOf(const Lattice& lattice, const U1Plaquette& plaquette, const double* links);
+// Of one configuration; links in [-pi, pi). With `charge_alone` the other sums, which cost a cosine a plaquette, are 0.
+// `angles`: room for one number a site.
+U1PlaquetteSums U1PlaquetteSumsOf(const Lattice& lattice, const U1Plaquette& plaquette, const double* links,
+                                  bool charge_alone, double* angles);
 
 // S of one configuration. The theta term requires two dimensions.
 double U1ActionOf(const Lattice& lattice, const U1Plaquette& plaquette, const double* links);

@@ -69,7 +69,8 @@ class U1Observables : public TheoryObservables {
 
   Lattice lattice_;
   U1Plaquette plaquette_;
-  bool needs_sums_ = false;
+  bool needs_weights_ = false;  // cosines, action, energy
+  bool needs_charge_ = false;
   std::vector<Entry> entries_;
 };
 
@@ -110,7 +111,9 @@ absl::StatusOr<U1Observables::Entry> U1Observables::Parse(const std::string& nam
 
 absl::Status U1Observables::Add(const std::string& name) {
   ASSIGN_OR_RETURN(const Entry entry, Parse(name));
-  needs_sums_ = needs_sums_ || entry.kind != Kind::kWilsonLoop;
+  const bool weights = entry.kind == Kind::kPlaquette || entry.kind == Kind::kEnergy || entry.kind == Kind::kAction;
+  needs_weights_ = needs_weights_ || weights;
+  needs_charge_ = needs_charge_ || !(weights || entry.kind == Kind::kWilsonLoop);
   entries_.push_back(entry);
   return absl::OkStatus();
 }
@@ -133,7 +136,10 @@ double U1Observables::WilsonLoop(const double* links, const Entry& entry, double
 
 void U1Observables::Evaluate(const double* links, double* values) const {
   std::vector<double> angles(lattice_.volume());
-  const U1PlaquetteSums sums = needs_sums_ ? U1PlaquetteSumsOf(lattice_, plaquette_, links) : U1PlaquetteSums();
+  U1PlaquetteSums sums;
+  if (needs_weights_ || needs_charge_) {
+    sums = U1PlaquetteSumsOf(lattice_, plaquette_, links, !needs_weights_, angles.data());
+  }
   const auto charge = static_cast<double>(sums.charge);
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
