@@ -1,9 +1,13 @@
 #include "server/jobs/publication.h"
 
 #include <cmath>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "core/base/failpoint.h"
 #include "core/base/status.h"
 #include "core/kernel/kernels.h"
@@ -71,14 +75,16 @@ absl::StatusOr<VerifiedVersion> VerifyVersion(const JobRecord& job, const v1::Mo
 
 Verdict Judge(const v1::RetuneRequest& request, const v1::ModelCard& card, const StoredModel* champion) {
   const double ess = card.quality().ess();
-  if (!card.unreliable_reason().empty()) return {false, absl::StrCat("not reliable: ", card.unreliable_reason())};
-  if (card.quality().invalid_weights() > 0) {
-    return {false, absl::StrCat(card.quality().invalid_weights(), " weights are NaN or infinite")};
-  }
+  std::vector<std::string> faults;
   if (ess < request.requested_ess()) {
-    return {false, absl::StrFormat("reached ESS %.4f +- %.4f of %.4f asked for", ess, card.quality().ess_error(),
-                                   request.requested_ess())};
+    faults.push_back(absl::StrFormat("reached ESS %.4f +- %.4f of %.4f asked for", ess, card.quality().ess_error(),
+                                     request.requested_ess()));
   }
+  if (card.quality().invalid_weights() > 0) {
+    faults.push_back(absl::StrCat(card.quality().invalid_weights(), " weights are NaN or infinite"));
+  }
+  if (!card.unreliable_reason().empty()) faults.push_back(absl::StrCat("not reliable: ", card.unreliable_reason()));
+  if (!faults.empty()) return {false, absl::StrJoin(faults, "; ")};
   const bool same = champion != nullptr &&
                     CanonicalTarget(champion->spec.target()) == CanonicalTarget(request.target()) &&
                     champion->manifest.card.unreliable_reason().empty();

@@ -27,7 +27,7 @@ struct TableDirectory {
     job.id = "job-1";
     job.request.set_idempotency_key("k");
     job.request_text = "text";
-    job.start_model = job.publish_model = "m";
+    job.start_model = job.publish_model = std::string(1, 'm');
     if (!table.ok() || !(*table)->Submit(job).ok()) std::abort();
   }
   ~TableDirectory() { std::filesystem::remove_all(path); }

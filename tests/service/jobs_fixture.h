@@ -29,11 +29,15 @@ namespace haarflow::testing {
 
 class JobsTest : public ::testing::Test {
  protected:
-  JobsTest() {
+  JobsTest() { PublishModel(32); }
+
+  // "test", as its next version and champion: a re-tuning of it takes steps of `batch` fields.
+  void PublishModel(int batch) {
     ScalarOptions options;
-    options.more =
-        "training { seed: 3 evaluation_samples: 8192 phases { steps: 100 batch: 32 learning_rate: 0.01 clip_norm: 10 "
-        "adam_beta2: 0.99 kinetic_penalty: 1e-3 estimator: GRADIENT_ESTIMATOR_PATH integration_steps: 6 } }";
+    options.more = absl::StrCat(
+        "training { seed: 3 evaluation_samples: 8192 phases { steps: 100 batch: ", batch,
+        " learning_rate: 0.01 clip_norm: 10 adam_beta2: 0.99 kinetic_penalty: 1e-3 estimator: GRADIENT_ESTIMATOR_PATH "
+        "integration_steps: 6 } }");
     spec_text_ = ScalarSpecText(options);
     spec_ = ParseSpec(spec_text_).value();
     const auto flow = MakeTrainableFlow(spec_).value();

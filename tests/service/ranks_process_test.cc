@@ -118,7 +118,7 @@ TEST_F(RanksTest, OneModelFromAnyNumberOfRanks) {
 }
 
 TEST_F(RanksTest, ALostRankEndsTheAttemptAndTheNextGoesOn) {
-  const std::string text = U1(250);
+  const std::string text = U1(400);
   const auto unbroken = Start(0, Train(text, "unbroken"));
   const std::string one = Published(unbroken.get());
   for (const int lost : {1, 0}) {
@@ -161,6 +161,7 @@ TEST_F(RanksTest, WhatRankZeroRefusesEndsAll) {
 }
 
 TEST_F(RanksTest, ALostRanksJobIsResumedByTheNextAttempt) {
+  PublishModel(256);  // not done before the rank is lost
   StartServer({"--job-lease-seconds", "1"});
   const std::string id = Retune(Request("k", 2.5, 0.93, 60)).job_id();
   const std::vector<std::string> work = {"work", "--server", address_, "--state-seconds", "0", "--once"};

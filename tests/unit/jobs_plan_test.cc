@@ -105,6 +105,7 @@ TEST(Gate, ByTable) {
   for (const Row& row :
        {Row{0.9, 0.01, 0.9, 0, "", ""}, Row{0.8999, 0.01, 0.9, 0, "", "of 0.9000 asked for"},
         Row{0.95, 0.01, 0.9, 0, "a mode is missed", "not reliable: a mode"},
+        Row{0.8, 0.01, 0.9, 0, "a mode is missed", "of 0.9000 asked for; not reliable: a mode"},
         Row{0.95, 0.01, 0.9, 0.99, "", "the champion, version 7, is better"}, Row{0.95, 0.01, 0.9, 0.96, "", ""}}) {
     v1::RetuneRequest request = wish;
     request.set_requested_ess(row.asked);
