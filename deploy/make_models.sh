@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the bundled models anew from their specs and publishes them as new versions. About two hours on two cores; most
+# Makes the bundled models anew from their specs and publishes them as new versions. About three hours on two cores; most
 # of it for 32x32, 8x64 and four dimensions.
 #   deploy/make_models.sh [STORE] [MODEL...]    STORE: deploy/models when absent; MODEL: all when absent
 set -euo pipefail
@@ -11,6 +11,7 @@ timed "Build" build_targets haarflow-trainer
 # In this order: each starts from the weights of one before it.
 all=(u1-l8-b2 u1-l16-b2 u1-l16-b1 u1-l16-b4 u1-l16-b3 u1-l16-b5 u1-l16-b6 u1-l16-perfect su2-l16-perfect su3-l16-perfect
   su2-l16-b1.8 su2-l16-b2.2 su2-l16-b2.7 su3-l16-b4 su3-l16-b5 su3-l16-b6 su3-4x4x4x4-b1 su3-4x4x4x4-b2 su3-4x4x4x4-b3
+  su3-8x8x8x8-b1
   su3-l8-b2-leading su3-4x4x4x4-b1-leading
   su2-matrix-b9 su3-matrix-b9 su2-l8-b2.2-spectral su2-l16-b2.2-spectral su2-l16-b1.8-spectral su2-l16-b2.7-spectral
   su3-l8-b5-spectral su3-l16-b5-spectral

@@ -4,7 +4,8 @@
 // weights straight to another coupling collapses them (the variance of log w grows as the square of the distance), and
 // a reverse divergence cannot train what it no longer sees. So the length of every step is set by the ESS that the
 // weights have where they are taken, before they are trained there: a step that leaves less than least_ess is made
-// shorter, the next one is as long as the last one suggests. At the end of the way training goes on in cycles, each
+// shorter, the next one is as long as the last one suggests. Training for long on the way is time lost for its end
+// (tests/bench/retuning.md): steps are as long as the measured ESS can still be trusted. At the end of the way training goes on in cycles, each
 // twice as long as the one before, until the ESS asked for is there, the budget is spent, or several in a row have
 // brought nothing.
 //
@@ -28,10 +29,10 @@ namespace haarflow {
 
 struct RetuneOptions {
   double requested_ess = 0.8;
-  double least_ess = 0.25;      // of weights at a new place, before training there
-  double aimed_ess = 0.5;       // what steps are chosen for
-  double stage_ess = 0.6;       // enough, on the way, to go on
-  int stage_cycles = 3;         // most cycles at a place on the way
+  double least_ess = 0.05;      // of weights at a new place, before training there
+  double aimed_ess = 0.15;      // what steps are chosen for
+  double stage_ess = 0.3;       // enough, on the way, to go on
+  int stage_cycles = 2;         // most cycles at a place on the way
   double least_step = 1. / 64;  // taken whatever comes of it
   int patience = 3;             // cycles at the end without improvement
   double least_gain = 0.002;    // what counts as one, and no less than its error

@@ -95,8 +95,8 @@ v1::TrainingPhase CyclePhase(const v1::ModelSpec& spec, const RetuneAction& acti
   }
   // Plans end with small rates, to polish; taken to another place, a flow has further to go. Too large a rate is
   // noticed by the trainer's guards, and lowered.
-  const bool scalar = spec.target().has_phi4();
-  double rate = scalar ? 0.01 : 0.001;
+  const bool scalar = spec.target().has_phi4(), u1 = spec.target().has_u1_wilson();
+  double rate = scalar ? 0.01 : u1 ? 0.002 : 0.001;
   for (const auto& p : plan) {
     rate = std::max(rate, p.learning_rate());
     phase.set_integration_steps(std::max(phase.integration_steps(), p.integration_steps()));
@@ -109,6 +109,8 @@ v1::TrainingPhase CyclePhase(const v1::ModelSpec& spec, const RetuneAction& acti
     if (scalar) phase.set_kinetic_penalty(1e-3);
     if (scalar) phase.set_integration_steps(12);
   }
+  // A field of U(1) is hundreds of plaquettes split by the same maps: few fields and many steps.
+  if (u1) phase.set_batch(std::min(phase.batch(), uint32_t{16}));
   phase.set_learning_rate(rate * action.rate * std::pow(0.7, cycle));
   phase.set_schedule(v1::LEARNING_RATE_SCHEDULE_COSINE);
   phase.set_final_learning_rate_factor(0.05);

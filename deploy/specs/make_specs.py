@@ -57,8 +57,8 @@ if __name__ == "__main__":
               ("u1-l16-b5", 16, 5, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(60000, 16, 2e-3))),
               ("u1-l16-b1", 16, 1, 4, "bins: 16", moved("u1-l16-b2", phase(2000, 16, 1e-3)), 16384),
               ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(16000, 16, 1.5e-3))),
-              ("u1-l16-b6", 16, 6, 8, "bins: 16 sharp: true", moved("u1-l16-b5", phase(60000, 16, 2e-3))),
-              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(60000, 16, 2e-3)))]
+              ("u1-l16-b6", 16, 6, 8, "bins: 16 sharp: true", moved("u1-l16-b5", phase(20000, 16, 1e-3))),
+              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(20000, 16, 1e-3)))]
     for name, size, beta, block, spline, training, *samples in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
             f.write(spec(name, size, beta, block, [32, 32], spline, training, *samples))

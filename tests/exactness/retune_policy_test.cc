@@ -33,15 +33,15 @@ TEST(RetunePolicy, AProbeDecidesWhetherToTrainThereOrToTakeAShorterStep) {
     double least_path, most_path;
   };
   for (const Row& row : {
-           Row{0, 1, 0.25, Stage::kTrain, 1, 1},
-           Row{0, 1, 0.249, Stage::kProbe, 0.5, 0.7001},
-           Row{0, 1, 0.01, Stage::kProbe, 0.3, 0.5},
-           Row{0, 1, 0, Stage::kProbe, 0.1, 0.3},
-           Row{0.5, 1, 0.01, Stage::kProbe, 0.65, 0.75},
+           Row{0, 1, 0.05, Stage::kTrain, 1, 1},
+           Row{0, 1, 0.049, Stage::kProbe, 0.5, 0.7001},
+           Row{0, 1, 0.001, Stage::kProbe, 0.5, 0.55},  // sqrt(log 0.15 / log 0.001) of the way
+           Row{0, 1, 0, Stage::kProbe, 0.1, 0.4},
+           Row{0.5, 1, 0.001, Stage::kProbe, 0.75, 0.775},
            Row{0.5, 0.6, 0.9, Stage::kTrain, 0.6, 0.6},
            // As short as a step gets: taken whatever it brings.
            Row{0.5, 0.5 + options.least_step, 0.001, Stage::kTrain, 0.5 + options.least_step, 0.5 + options.least_step},
-           Row{0, 1, std::nan(""), Stage::kProbe, 0.1, 0.3},
+           Row{0, 1, std::nan(""), Stage::kProbe, 0.1, 0.4},
        }) {
     SCOPED_TRACE(testing::Message() << row.reached << " -> " << row.path << " at " << row.ess);
     const RetuneState s = Observed(options, At(Stage::kProbe, row.reached, row.path), {row.ess, 0});
@@ -88,16 +88,19 @@ TEST(RetunePolicy, StepsFitASteepWay) {
 TEST(RetunePolicy, OnTheWayItGoesOnWhenTheEssIsBackOrEnoughWasTried) {
   const RetuneOptions options;
   RetuneState s = At(Stage::kTrain, 0, 0.4);
-  s.probed = 0.5;
-  s = Observed(options, s, {0.4, 0.01});
+  s.probed = options.aimed_ess;
+  const double short_of_it = options.stage_ess - 0.1;
+  s = Observed(options, s, {short_of_it, 0.01});
   EXPECT_EQ(s.stage, Stage::kTrain);
   EXPECT_EQ(s.cycle, 1);
-  const RetuneState back = Observed(options, s, {0.7, 0.01});
+  const RetuneState back = Observed(options, s, {options.stage_ess + 0.1, 0.01});
   EXPECT_EQ(back.stage, Stage::kProbe);
   EXPECT_EQ(back.reached, 0.4);
   EXPECT_NEAR(back.path, 0.8, 1e-12);  // the step that left what steps aim for
-  s = Observed(options, s, {0.4, 0.01});
-  s = Observed(options, s, {0.4, 0.01});
+  for (int cycle = 1; cycle < options.stage_cycles; ++cycle) {
+    EXPECT_EQ(s.stage, Stage::kTrain);
+    s = Observed(options, s, {short_of_it, 0.01});
+  }
   EXPECT_EQ(s.stage, Stage::kProbe);
 }
 
