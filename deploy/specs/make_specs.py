@@ -58,7 +58,7 @@ if __name__ == "__main__":
               ("u1-l16-b1", 16, 1, 4, "bins: 16", moved("u1-l16-b2", phase(2000, 16, 1e-3)), 16384),
               ("u1-l16-b3", 16, 3, 8, "bins: 16 sharp: true", moved("u1-l16-b4", phase(16000, 16, 1.5e-3))),
               ("u1-l16-b6", 16, 6, 8, "bins: 16 sharp: true", moved("u1-l16-b5", phase(20000, 16, 1e-3))),
-              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(20000, 16, 1e-3)))]
+              ("u1-l16-b7", 16, 7, 8, "bins: 16 sharp: true", moved("u1-l16-b6", phase(15000, 32, 5e-4)))]
     for name, size, beta, block, spline, training, *samples in models:
         with open(f"{out}/{name}.txtpb", "w") as f:
             f.write(spec(name, size, beta, block, [32, 32], spline, training, *samples))

@@ -34,11 +34,12 @@ class Bundled : public ::testing::TestWithParam<Expected> {
   std::optional<double> Exact() const {
     return GetParam().log_z.has_value() ? GetParam().log_z : ExactLogZ(stored_.spec.target());
   }
-  // Fewer where a proposal is dear: on 8^4 a fifth of a second.
+  // Fewer where a proposal is dear.
   int64_t Samples(int64_t usual, int64_t full) const {
-    const int64_t size = FieldSize(stored_.spec.target()), least = size > int64_t{1} << 16 ? 64 : 192;
-    return std::max(least, testing::Length(usual / 4, full) * 64 / size);
+    return std::max<int64_t>(192, testing::Length(usual / 4, full) * 64 / FieldSize(stored_.spec.target()));
   }
+  // 8^4: a fifth of a second for a proposal, minutes for fields of the target.
+  bool LongTier() const { return FieldSize(stored_.spec.target()) > int64_t{1} << 16; }
   const StoredModel stored_;
 };
 
@@ -48,6 +49,23 @@ double Sigma(double a, double b) { return std::sqrt(a * a + b * b); }
 
 TEST_P(Bundled, KeepsWhatItsCardSays) {
   const v1::ModelCard& card = stored_.manifest.card;
+  if (LongTier() && testing::Length(true, false)) {
+    const auto model = *Model::Create(stored_.spec, stored_.weights, CpuKernels(), 0);
+    const std::vector<double> log_weight = *DrawLogWeights(*model, model->target(), 48, 4242, 1);
+    double sum = 0, square = 0;
+    for (const double d : log_weight) {
+      const double w = std::exp(d - card.log_z());
+      sum += w / 48;
+      square += w * w / 48;
+    }
+    // The weights' own scatter is what the card's ESS says: 1 / ESS - 1, and so is that of their mean.
+    const double variance = 1 / card.quality().ess() - 1;
+    EXPECT_LT(std::abs(sum - 1), 4 * std::sqrt(variance / 48));
+    EXPECT_NEAR((square - sum * sum) / variance, 1, 4 * std::sqrt(2. / 48));
+    EXPECT_GT(card.quality().ess(), GetParam().least_ess);
+    EXPECT_EQ(card.unreliable_reason(), "");
+    return;
+  }
   const auto fresh = *EvaluateModel(stored_.spec, stored_.weights, Samples(16384, 1 << 20), 4242, 1);
   EXPECT_LT(std::abs(fresh.quality().ess() - card.quality().ess()),
             4.5 * Sigma(fresh.quality().ess_error(), card.quality().ess_error()) + kRounding);
@@ -99,6 +117,7 @@ TEST_P(Bundled, IsWhatItsSpecInDeployDescribes) {
 // Fields of the target itself, from an independent sampler: E_p[1/w] = 1/Z and E_p[log w] >= log Z. A flow that misses
 // a part of the fields passes every test on its own proposals; not this one.
 TEST_P(Bundled, CoversTheTarget) {
+  if (LongTier() && testing::Length(true, false)) GTEST_SKIP() << "in the long tier";
   const auto model = *Model::Create(stored_.spec, stored_.weights, CpuKernels(), 0);
   const auto& target = stored_.spec.target();
   Proposals fields;
@@ -152,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
     Models, Bundled,
     ::testing::Values(Expected{"u1-l8-b2", 0.99, {}}, Expected{"u1-l16-b2", 0.98, {}}, Expected{"u1-l16-b1", 0.995, {}},
                       Expected{"u1-l16-b3", 0.96, {}}, Expected{"u1-l16-b4", 0.94, {}}, Expected{"u1-l16-b5", 0.87, {}},
-                      Expected{"u1-l16-b6", 0.5, {}}, Expected{"u1-l16-perfect", 0.999, {}},
+                      Expected{"u1-l16-b6", 0.55, {}}, Expected{"u1-l16-perfect", 0.999, {}},
                       Expected{"su2-l16-perfect", 0.999, {}}, Expected{"su3-l16-perfect", 0.999, {}},
                       Expected{"su2-l16-b1.8", 0.98, {}}, Expected{"su2-l16-b2.2", 0.95, {}},
                       Expected{"su2-l16-b2.7", 0.85, {}}, Expected{"su3-l16-b4", 0.99, {}},
