@@ -2,10 +2,8 @@
 #include <array>
 #include <atomic>
 
-#include "server/sampling/request.h"
-#include "server/sampling/scheduler.h"
 #include "tests/service/model_manager_fixture.h"
-#include "tests/service/stream_util.h"
+#include "tests/service/sampling_fixture.h"
 
 namespace haarflow::testing {
 namespace {
@@ -82,7 +80,7 @@ class ModelManagerDevicesTest : public ModelManagerTest {
   static Scheduler::Options Small(int devices) {
     Scheduler::Options options;
     options.devices = devices;
-    options.batch.largest = 64;
+    options.batch.maximum = 64;
     return options;
   }
   Collector Run(Scheduler* scheduler, uint64_t count) {
@@ -134,7 +132,7 @@ TEST_F(ModelManagerDevicesTest, WorkersDrawOnTheirOwnDevicesTheSameBits) {
   EXPECT_EQ(a.field, b.field);
   EXPECT_EQ(a.log_q, b.log_q);
 
-  std::vector<ChainStep> alone;
+  std::vector<Configuration> alone;
   {
     Scheduler one(Small(1));
     alone = Run(&one, 20000).Expanded();
