@@ -20,13 +20,13 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "core/base/file.h"
 #include "core/base/status.h"
 #include "core/kernel/kernels.h"
 #include "core/model/spec.h"
 #include "core/model/store.h"
 #include "server/auth/authenticator.h"
+#include "server/config/device_list.h"
 #include "server/config/server_config.h"
 #include "server/jobs/job_service.h"
 #include "server/log/log.h"
@@ -87,25 +87,6 @@ absl::StatusOr<std::unique_ptr<JobService>> OpenJobs(const ServerConfig& config,
   };
   options.on_expired = [metrics](int leases) { metrics->OnLeasesExpired(leases); };
   return JobService::Open(options, store);
-}
-
-// "cpu:2,cpu:2": a worker for each. Any of them may draw any part of a stream, so they are of one numerics class.
-absl::StatusOr<std::vector<Device>> ParseDevices(const std::string& text) {
-  std::vector<Device> devices;
-  for (const absl::string_view name : absl::StrSplit(text, ',')) {
-    ASSIGN_OR_RETURN(const Device device, ParseDevice(std::string(name)));
-    devices.push_back(device);
-  }
-  const Device& first = devices.front();
-  for (const Device& device : devices) {
-    if (devices.size() > 1 && (device.kind != Device::Kind::kCpu || device.number != first.number)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--device ", text,
-                       ": several devices of a server are CPU workers of equally many threads; run a "
-                       "server for each CUDA device"));
-    }
-  }
-  return devices;
 }
 
 int WaitForSignal() {
@@ -256,9 +237,10 @@ void ServeUntilSignal(const Server& server, const Metrics& metrics, const ModelR
 // Everything between the settings and the exit code. Objects are destroyed in reverse order.
 absl::StatusOr<int> Serve(const ServerConfig& config) {
   ASSIGN_OR_RETURN(const std::vector<Device> devices, ParseDevices(config.device));
-  const Device& device = devices.front();
-  ASSIGN_OR_RETURN(const hf_kernels* kernels, KernelsFor(device));
-  const bool cpu = device.kind == Device::Kind::kCpu;
+  const hf_kernels* kernels = nullptr;
+  for (const Device& device : devices) {
+    ASSIGN_OR_RETURN(kernels, KernelsFor(device));  // one table: they are of one kind
+  }
   ASSIGN_OR_RETURN(const ModelStore store, ModelStore::Open(config.store));
   ASSIGN_OR_RETURN(const std::unique_ptr<Authenticator> authenticator, MakeAuthenticator(config));
   v1::ServerInfo info;
@@ -274,8 +256,7 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
   ModelEvents events(&registry, metrics.get());
   std::atomic<bool> device_failed{false};
   Scheduler scheduler(SchedulerOptions(config, devices, device_name, metrics.get(), &events, &device_failed));
-  ModelManager manager(store, *kernels, cpu ? 0 : device.number, &registry,
-                       ManagerOptions(config, &events, &scheduler));
+  ModelManager manager(store, *kernels, DeviceNumbers(devices), &registry, ManagerOptions(config, &events, &scheduler));
   RETURN_IF_ERROR(manager.LoadAll());
   PrintModels(registry);
   manager.Start();

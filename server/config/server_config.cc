@@ -34,7 +34,7 @@ void DefineService(CLI::App* app, ServerConfig* config) {
       ->transform(CLI::CheckedTransformer(formats))
       ->default_str("text");
   app->add_option("--device", config->device,
-                  "cpu:N (N worker threads) or cuda:N (device number); cpu:N,cpu:N: several workers")
+                  "cpu:N (N worker threads) or cuda:N (device number); cpu:N,cpu:N or cuda:0,cuda:1: several workers")
       ->capture_default_str();
   app->add_option("--endpoint-file", config->endpoint_file, "Written (JSON) once the server serves");
   app->add_flag("--reflection", config->reflection, "Offer gRPC server reflection (v1alpha)");

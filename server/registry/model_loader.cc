@@ -1,5 +1,7 @@
 #include "server/registry/model_loader.h"
 
+#include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -11,15 +13,29 @@
 namespace haarflow {
 namespace {
 
-void Keep(StoredModel stored, ModelFacts* facts) {
-  facts->memory_bytes = ModelLoader::MemoryBytes(stored.manifest);
+// Copies draw the same bits: the parts of a stream may come from any of them.
+absl::Status CheckSameBits(const Proposals& a, const Proposals& b, int device_a, int device_b) {
+  if (a.field == b.field && a.log_q == b.log_q && a.action == b.action) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("devices ", device_a, " and ", device_b,
+                                          " draw different bits of the same proposal; run a server for each"));
+}
+
+}  // namespace
+
+ModelLoader::ModelLoader(ModelStore store, const hf_kernels& kernels, std::vector<int> devices, ModelReaper* reaper)
+    : store_(std::move(store)),
+      kernels_(kernels),
+      devices_(std::move(devices)),
+      copies_(static_cast<int64_t>(std::set<int>(devices_.begin(), devices_.end()).size())),
+      reaper_(reaper) {}
+
+void ModelLoader::Keep(StoredModel stored, ModelFacts* facts) const {
+  facts->memory_bytes = TotalBytes(stored.manifest);
   facts->manifest = std::move(stored.manifest);
   facts->manifest_json = std::move(stored.manifest_json);
   facts->spec_text = std::move(stored.spec_text);
   facts->spec = std::move(stored.spec);
 }
-
-}  // namespace
 
 absl::StatusOr<StoredModel> ModelLoader::Read(const std::string& model, uint64_t version) const {
   return Guarded(absl::StrCat("reading ", model, "/", version), [&] { return store_.Load(model, version); });
@@ -30,7 +46,7 @@ int64_t ModelLoader::MemoryBytes(const Manifest& manifest) {
   return 2 * static_cast<int64_t>(manifest.spec_bytes + manifest.weights_bytes) + kFixed;
 }
 
-std::shared_ptr<const ModelFacts> ModelLoader::FactsOf(StoredModel stored) {
+std::shared_ptr<const ModelFacts> ModelLoader::FactsOf(StoredModel stored) const {
   auto facts = std::make_shared<ModelFacts>();
   Keep(std::move(stored), facts.get());
   return facts;
@@ -39,16 +55,30 @@ std::shared_ptr<const ModelFacts> ModelLoader::FactsOf(StoredModel stored) {
 absl::StatusOr<std::shared_ptr<const ServedModel>> ModelLoader::Make(StoredModel stored) const {
   const std::string what = absl::StrCat("loading ", stored.manifest.model, "/", stored.manifest.version);
   return Guarded(what, [&]() -> absl::StatusOr<std::shared_ptr<const ServedModel>> {
-    ASSIGN_OR_RETURN(std::shared_ptr<const Model> model, Model::Create(stored.spec, stored.weights, kernels_, device_));
-    // One draw, so that a model that cannot draw on this device is refused now, and the first stream finds it warm.
+    // One draw each, so that a model that cannot draw on a device is refused now, and the first stream finds it warm.
     const std::vector<uint64_t> seed = {0};
     const std::vector<uint64_t> index = {0};
-    Proposals proposals;
-    RETURN_IF_ERROR(model->Draw(model->target(), seed, index, &proposals));
+    std::map<int, std::shared_ptr<const Model>> models;
+    Proposals first;
+    for (const int device : devices_) {
+      if (models.count(device) != 0) continue;
+      ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
+                       Model::Create(stored.spec, stored.weights, kernels_, device));
+      Proposals proposals;
+      RETURN_IF_ERROR(model->Draw(model->target(), seed, index, &proposals));
+      if (models.empty())
+        first = std::move(proposals);
+      else
+        RETURN_IF_ERROR(CheckSameBits(first, proposals, devices_.front(), device));
+      models[device] = std::move(model);
+    }
     auto served = std::make_unique<ServedModel>();
     Keep(std::move(stored), served.get());
-    served->parameters = static_cast<uint64_t>(model->parameters());
-    served->sampler = std::move(model);
+    served->sampler = models.at(devices_.front());
+    served->parameters = static_cast<uint64_t>(models.at(devices_.front())->parameters());
+    if (models.size() > 1) {
+      for (const int device : devices_) served->replicas.push_back(models.at(device));
+    }
     return reaper_->Share(std::move(served));
   });
 }

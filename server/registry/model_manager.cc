@@ -21,15 +21,15 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-ModelManager::ModelManager(ModelStore store, const hf_kernels& kernels, int device, ModelRegistry* registry,
-                           Options options)
+ModelManager::ModelManager(ModelStore store, const hf_kernels& kernels, std::vector<int> devices,
+                           ModelRegistry* registry, Options options)
     : options_(std::move(options)),
       registry_(registry),
       reaper_([observer = options_.observer](const std::string& model, uint64_t version) {
         if (observer == nullptr) return;
         observer->OnModelEvent({.kind = ModelEvent::kDestroyed, .model = model, .version = version});
       }),
-      loader_(std::move(store), kernels, device, &reaper_),
+      loader_(std::move(store), kernels, std::move(devices), &reaper_),
       next_poll_(Clock::now() + options_.poll) {}
 
 ModelManager::~ModelManager() {

@@ -67,7 +67,9 @@ class ModelManager {
   template <class T>
   using DoneWith = std::function<void(absl::StatusOr<T>)>;
 
-  ModelManager(ModelStore store, const hf_kernels& kernels, int device, ModelRegistry* registry, Options options);
+  // `devices`: of ModelLoader.
+  ModelManager(ModelStore store, const hf_kernels& kernels, std::vector<int> devices, ModelRegistry* registry,
+               Options options);
   ~ModelManager();
   ModelManager(const ModelManager&) = delete;
   ModelManager& operator=(const ModelManager&) = delete;

@@ -119,7 +119,7 @@ absl::StatusOr<ModelManager::ModelPointer> ModelManager::Prepare(const std::stri
     }
     const absl::Status room = FindRoom(stored.manifest, how);
     if (absl::IsResourceExhausted(room) && !how.may_unload) {
-      registry_->AddUnloaded(ModelLoader::FactsOf(std::move(stored)), std::string(room.message()));
+      registry_->AddUnloaded(loader_.FactsOf(std::move(stored)), std::string(room.message()));
       return nullptr;
     }
     RETURN_IF_ERROR(room);
@@ -130,7 +130,7 @@ absl::StatusOr<ModelManager::ModelPointer> ModelManager::Prepare(const std::stri
 }
 
 absl::Status ModelManager::FindRoom(const Manifest& manifest, const Preparation& how) {
-  const int64_t bytes = ModelLoader::MemoryBytes(manifest);
+  const int64_t bytes = loader_.TotalBytes(manifest);
   std::vector<LoadedVersion> loaded = registry_->LoadedVersions();
   if (!how.may_unload) {
     for (LoadedVersion& version : loaded) version.in_use = true;
@@ -167,7 +167,7 @@ absl::Status ModelManager::Check(const ServedModel& model) {
 }
 
 absl::Status LoadStore(const ModelStore& store, const hf_kernels& kernels, int device, ModelRegistry* registry) {
-  return ModelManager(store, kernels, device, registry, {}).LoadAll();
+  return ModelManager(store, kernels, {device}, registry, {}).LoadAll();
 }
 
 }  // namespace haarflow

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/base/digest.h"
 #include "core/model/sampler.h"
@@ -31,6 +32,10 @@ struct ModelFacts {
 
 struct ServedModel : ModelFacts {
   std::shared_ptr<const Sampler> sampler;  // never null
+  // By worker, where workers have devices of their own; empty: every worker draws from `sampler`. All draw its bits.
+  std::vector<std::shared_ptr<const Sampler>> replicas;
+
+  const Sampler& ForWorker(size_t worker) const { return replicas.empty() ? *sampler : *replicas.at(worker); }
 
   const v1::Target& target() const { return sampler->target(); }
 };

@@ -18,8 +18,9 @@ void DeviceWorker::Run() {
   NameThisThread(options_.name);
   for (Dispatcher::Batch batch; dispatcher_->Take(&batch);) {
     const auto start = std::chrono::steady_clock::now();
-    const absl::Status status = Guarded(
-        "a batch", [&] { return pool_.Draw(*batch.model().sampler, batch.target(), batch.seeds, batch.indices); });
+    const absl::Status status = Guarded("a batch", [&] {
+      return pool_.Draw(batch.model().ForWorker(options_.index), batch.target(), batch.seeds, batch.indices);
+    });
     if (status.ok()) {
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       dispatcher_->Deliver(batch, pool_.pieces(), seconds);

@@ -20,7 +20,8 @@ class DeviceWorker {
  public:
   struct Options {
     std::string name = "hf-device";
-    int threads = 1;  // cpu:N: a batch is split over N threads
+    size_t index = 0;  // among the workers: whose copy of a model it draws from
+    int threads = 1;   // cpu:N: a batch is split over N threads
     // Called on the worker's thread when a draw says UNAVAILABLE.
     std::function<void(const absl::Status&)> on_device_failure;
   };

@@ -27,6 +27,7 @@ Scheduler::Scheduler(Options options) : options_(std::move(options)) {
   for (int device = 0; device < options_.devices; ++device) {
     DeviceWorker::Options worker;
     if (options_.devices > 1) absl::StrAppend(&worker.name, device);
+    worker.index = static_cast<size_t>(device);
     worker.threads = options_.threads;
     worker.on_device_failure = [this](const absl::Status& status) { OnDeviceFailure(status); };
     workers_.push_back(std::make_unique<DeviceWorker>(std::move(worker), dispatcher_.get()));

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "server/config/device_list.h"
 #include "server/config/server_config.h"
 
 namespace haarflow::testing {
@@ -90,6 +91,28 @@ TEST_F(ConfigTest, HelpAndVersionEndWell) {
   EXPECT_THAT(Parse({"--help"}).message, HasSubstr("--lease-seconds"));
   EXPECT_EQ(Parse({"--help"}).exit_code, 0);
   EXPECT_THAT(Parse({"--version"}).message, HasSubstr("1.2.3"));
+}
+
+TEST(DeviceList, SeveralDevicesAreOfOneKind) {
+  const auto numbers = [](const std::string& text) {
+    return DeviceNumbers(ParseDevices(text).value_or(std::vector<Device>()));
+  };
+  EXPECT_EQ(numbers("cpu:4"), std::vector<int>({0}));
+  EXPECT_EQ(numbers("cpu:2,cpu:2,cpu:2"), std::vector<int>({0, 0, 0}));
+  EXPECT_EQ(numbers("cuda"), std::vector<int>({0}));
+  EXPECT_EQ(numbers("cuda:2,cuda:0"), std::vector<int>({2, 0}));
+  const std::pair<const char*, const char*> refused[] = {{"cuda:0,cpu:4", "server for each kind"},
+                                                         {"cpu:4,cuda:0", "server for each kind"},
+                                                         {"cpu:4,cpu:2", "same N"},
+                                                         {"cuda:1,cuda:0,cuda:1", "cuda:1 is there twice"},
+                                                         {"cuda,cuda:0", "cuda:0 is there twice"},
+                                                         {"cuda:0,", "neither"},
+                                                         {"", "neither"}};
+  for (const auto& [text, why] : refused) {
+    const absl::Status status = ParseDevices(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(why)) << text;
+  }
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ class ModelManagerTest : public ::testing::Test {
     options_.poll = std::chrono::hours(1);  // looks at the store when asked
   }
   void Start() {
-    manager_ = std::make_unique<ModelManager>(store_.Open(), CpuKernels(), 0, &registry_, options_);
+    manager_ = std::make_unique<ModelManager>(store_.Open(), *kernels_, devices_, &registry_, options_);
     ASSERT_TRUE(manager_->LoadAll().ok());
     manager_->Start();
   }
@@ -105,6 +105,8 @@ class ModelManagerTest : public ::testing::Test {
   TestStore store_;
   Events events_;
   ModelRegistry registry_;
+  const hf_kernels* kernels_ = &CpuKernels();
+  std::vector<int> devices_ = {0};  // a worker each
   ModelManager::Options options_;
   std::function<void()> on_loaded_;
   std::unique_ptr<ModelManager> manager_;

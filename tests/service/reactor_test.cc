@@ -127,7 +127,7 @@ TEST_F(ReactorTest, StreamsWaitForTheirModelsWhileVersionsAreSwappedAndUnloaded)
   managing.poll = std::chrono::hours(1);
   managing.lease = std::chrono::milliseconds(5);
   managing.on_lease_end = [this](const ServedModel& model) { scheduler_->DrainModel(model.digest()); };
-  auto manager = std::make_unique<ModelManager>(store.Open(), CpuKernels(), 0, &registry_, managing);
+  auto manager = std::make_unique<ModelManager>(store.Open(), CpuKernels(), std::vector<int>{0}, &registry_, managing);
   ASSERT_TRUE(manager->LoadAll().ok());
   manager->Start();
   std::atomic<bool> stop{false};
