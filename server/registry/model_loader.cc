@@ -66,10 +66,11 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> ModelLoader::Make(StoredModel
                        Model::Create(stored.spec, stored.weights, kernels_, device));
       Proposals proposals;
       RETURN_IF_ERROR(model->Draw(model->target(), seed, index, &proposals));
-      if (models.empty())
+      if (models.empty()) {
         first = std::move(proposals);
-      else
+      } else {
         RETURN_IF_ERROR(CheckSameBits(first, proposals, devices_.front(), device));
+      }
       models[device] = std::move(model);
     }
     auto served = std::make_unique<ServedModel>();
