@@ -109,8 +109,8 @@ v1::TrainingPhase CyclePhase(const v1::ModelSpec& spec, const RetuneAction& acti
     if (scalar) phase.set_kinetic_penalty(1e-3);
     if (scalar) phase.set_integration_steps(12);
   }
-  // A field of U(1) is hundreds of plaquettes split by the same maps: few fields and many steps.
-  if (u1) phase.set_batch(std::min(phase.batch(), uint32_t{16}));
+  // A field of U(1) is hundreds of plaquettes split by the same maps: few fields at first, more to polish.
+  if (u1) phase.set_batch(std::min(phase.batch(), uint32_t{16} << cycle));
   phase.set_learning_rate(rate * action.rate * std::pow(0.7, cycle));
   phase.set_schedule(v1::LEARNING_RATE_SCHEDULE_COSINE);
   phase.set_final_learning_rate_factor(0.05);

@@ -146,37 +146,41 @@ class RetuneProcessTest : public JobsTest {
   std::unique_ptr<ChildProcess> trainer_;
 };
 
-TEST_F(RetuneProcessTest, BundledModelsReachNeighbouringCouplingsWhileAClientStreams) {
-  struct Row {
-    const char* model;
-    const char* parameter;
-    double value, ess, seconds;
-  };
-  for (const Row& row : {Row{"su3-l16-b5", "beta", 5.5, 0.7, 180}, Row{"su3-l16-b5", "beta", 6, 0.5, 180},
-                         Row{"phi4-l16", "lambda", 5.2, 0.95, 180}, Row{"u1-l16-b2", "beta", 2.5, 0.9, 600}}) {
-    SCOPED_TRACE(absl::StrCat(row.model, " -> ", row.value));
-    Streaming streaming(channel_, "u1-l16-b2");
-    const auto start = std::chrono::steady_clock::now();
-    const double before = TrainerSeconds();
-    const v1::RetuneRequest request = Wish(row.model, row.parameter, row.value, row.ess, row.seconds);
-    const v1::Job job = Ended(Retune(request).job_id());
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.error() << "\n" << trainer_->output();
-    EXPECT_TRUE(job.promoted());
-    EXPECT_GE(job.ess(), row.ess);
-    const StoredModel stored = store_.Open().LoadChampion(job.published_model()).value();
-    const double served = ServedEss(job);
-    std::printf("| %s -> %g | %.2f | %.4f | %.4f | %llu | %.0f s | %.0f s | %llu, %.2f s | %s |\n", row.model,
-                row.value, row.ess, job.ess(), served,
-                static_cast<unsigned long long>(stored.manifest.card.training_steps()), seconds,
-                TrainerSeconds() - before, static_cast<unsigned long long>(streaming.steps()),
-                streaming.longest_pause(), LoadAverage().c_str());
-    std::fflush(stdout);
-    // ESS of 4096 proposals scatters by a few percent.
-    EXPECT_GT(served, row.ess - 0.1);
-    EXPECT_GT(streaming.steps(), 0u);
-  }
+struct Row {
+  const char* model;
+  const char* parameter;
+  double value, ess, seconds;
+};
+class NeighbourTest : public RetuneProcessTest, public ::testing::WithParamInterface<Row> {};
+
+TEST_P(NeighbourTest, IsReachedWhileAClientStreams) {
+  const Row row = GetParam();
+  Streaming streaming(channel_, "u1-l16-b2");
+  const auto start = std::chrono::steady_clock::now();
+  const double before = TrainerSeconds();
+  const v1::RetuneRequest request = Wish(row.model, row.parameter, row.value, row.ess, row.seconds);
+  const v1::Job job = Ended(Retune(request).job_id());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.error() << "\n" << trainer_->output();
+  EXPECT_TRUE(job.promoted());
+  EXPECT_GE(job.ess(), row.ess);
+  const StoredModel stored = store_.Open().LoadChampion(job.published_model()).value();
+  const double served = ServedEss(job);
+  std::printf("| %s -> %g | %.2f | %.4f | %.4f | %llu | %.0f s | %.0f s | %llu, %.2f s | %s |\n", row.model, row.value,
+              row.ess, job.ess(), served, static_cast<unsigned long long>(stored.manifest.card.training_steps()),
+              seconds, TrainerSeconds() - before, static_cast<unsigned long long>(streaming.steps()),
+              streaming.longest_pause(), LoadAverage().c_str());
+  std::fflush(stdout);
+  // ESS of 4096 proposals scatters by a few percent.
+  EXPECT_GT(served, row.ess - 0.1);
+  EXPECT_GT(streaming.steps(), 0u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Bundled, NeighbourTest,
+                         ::testing::Values(Row{"su3-l16-b5", "beta", 5.5, 0.7, 180},
+                                           Row{"su3-l16-b5", "beta", 6, 0.5, 180},
+                                           Row{"phi4-l16", "lambda", 5.2, 0.95, 180},
+                                           Row{"u1-l16-b2", "beta", 2.5, 0.9, 600}));
 
 TEST_F(RetuneProcessTest, AnImpossibleWishEndsAsAReportAndTheBestIsKeptAsCandidate) {
   Streaming streaming(channel_, "u1-l16-b2");
