@@ -5,9 +5,9 @@
 // a reverse divergence cannot train what it no longer sees. So the length of every step is set by the ESS that the
 // weights have where they are taken, before they are trained there: a step that leaves less than least_ess is made
 // shorter, the next one is as long as the last one suggests. Training for long on the way is time lost for its end
-// (tests/bench/retuning.md): steps are as long as the measured ESS can still be trusted. At the end of the way training goes on in cycles, each
-// twice as long as the one before, until the ESS asked for is there, the budget is spent, or several in a row have
-// brought nothing.
+// (tests/bench/retuning.md): steps are as long as the measured ESS can still be trusted. At the end of the way training
+// goes on in cycles, each twice as long as the one before, until the ESS asked for is there, the budget is spent, or
+// several in a row have brought nothing.
 //
 //   RetuneState state;
 //   while (true) {
