@@ -268,7 +268,8 @@ absl::StatusOr<int> Serve(const ServerConfig& config) {
                      looked->get_future().wait_for(std::chrono::seconds(30));
                    }));
 
-  const ServerView view({&registry, &scheduler, metrics.get(), &manager, jobs.get(), config.store, info});
+  const ServerView view(
+      {&registry, &scheduler, metrics.get(), &manager, jobs.get(), config.store, info, kernels, devices});
   metrics->SetSource([&view] { return view.Scrape(); });
   const absl::Cleanup no_source = [&metrics] { metrics->SetSource(nullptr); };
   std::unique_ptr<StatusServer> status;

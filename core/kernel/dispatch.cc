@@ -185,6 +185,7 @@ struct CpuTable {
                                      kIsa()->numerics,
                                      LastError,
                                      DeviceCount,
+                                     nullptr,
                                      CreateU1,
                                      CreateScalar,
                                      CreateLoop,

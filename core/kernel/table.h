@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define HAARFLOW_KERNELS_ABI 5u
+#define HAARFLOW_KERNELS_ABI 6u
 
 enum { HF_OK = 0, HF_INVALID = 1, HF_NO_MEMORY = 2, HF_DEVICE_ERROR = 3, HF_DEVICE_LOST = 4 };
 enum { HF_ACTIVATION_NONE = 0, HF_ACTIVATION_SILU = 1, HF_ACTIVATION_LEAKY_RELU = 2, HF_ACTIVATION_TANH = 3 };
@@ -270,6 +270,8 @@ typedef struct hf_kernels {
   const char* numerics; /* "cpu-avx512-r2-gcc12", "cuda-sm_90-r1" */
   const char* (*last_error)(void);
   int32_t (*device_count)(void);
+  /* Bytes of a device's own memory, those of other processes included. Null where a module computes in host memory. */
+  int32_t (*device_memory)(int32_t device, uint64_t* free, uint64_t* total);
 
   int32_t (*flow_create)(const hf_u1_flow* flow, int32_t device, void** handle);
   int32_t (*scalar_flow_create)(const hf_scalar_flow* flow, int32_t device, void** handle);

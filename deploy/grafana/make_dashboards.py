@@ -58,9 +58,10 @@ SERVICE = [
     ("Cancelled calls", "graph", "reqps", "By the client, its deadline, or the connection.",
      [(f"sum by (instance) (rate(haarflow_cancelled_total{{{I}}}{R}))", "{{instance}}")], 8, {}),
     "Process",
-    ("Memory", "graph", "bytes", "Resident; and what budgets count.",
+    ("Memory", "graph", "bytes", "Resident; what budgets count; and what is used of GPUs, by others too.",
      [(f"sum by (instance) (process_resident_memory_bytes{{{I}}})", "{{instance}} resident"),
-      (f"sum by (instance, kind) (haarflow_memory_bytes{{{I}}})", "{{instance}} {{kind}}")], 8, {}),
+      (f"sum by (instance, kind) (haarflow_memory_bytes{{{I}}}) or sum by (instance, kind) (label_replace("
+       f'haarflow_gpu_memory_bytes{{{I},kind="used"}}, "kind", "used of $1", "device", "(.*)"))', "{{instance}} {{kind}}")], 8, {}),
     ("CPU", "graph", "none", "Cores in use.",
      [(f"sum by (instance) (rate(process_cpu_seconds_total{{{I}}}{R}))", "{{instance}}")], 8, {}),
     ("Open files", "graph", "none", "", [(f"sum by (instance) (process_open_fds{{{I}}})", "{{instance}}")], 4, {}),

@@ -110,6 +110,11 @@ std::vector<prometheus::MetricFamily> ScrapeCollector::Collect() const {
     AddValue(&memory, {{"kind", kind}}, static_cast<double>(bytes.used));
     if (bytes.budget > 0) AddValue(&budget, {{"kind", kind}}, static_cast<double>(bytes.budget));
   }
+  prometheus::MetricFamily gpu = FamilyOf("haarflow_gpu_memory_bytes");
+  for (const ScrapeValues::GpuMemory& memory : values.gpu_memory) {
+    AddValue(&gpu, {{"device", memory.device}, {"kind", "free"}}, static_cast<double>(memory.free));
+    AddValue(&gpu, {{"device", memory.device}, {"kind", "used"}}, static_cast<double>(memory.used));
+  }
   prometheus::MetricFamily models = FamilyOf("haarflow_models");
   for (const auto& [state, count] : values.models) AddValue(&models, {{"state", state}}, static_cast<double>(count));
   prometheus::MetricFamily ages = FamilyOf("haarflow_model_age_seconds");
@@ -124,7 +129,7 @@ std::vector<prometheus::MetricFamily> ScrapeCollector::Collect() const {
       if (of_state.unchanged_seconds) AddValue(&unchanged, {{"state", state}}, *of_state.unchanged_seconds);
     }
   }
-  for (prometheus::MetricFamily* family : {&memory, &budget, &models, &ages, &jobs, &unchanged}) {
+  for (prometheus::MetricFamily* family : {&memory, &budget, &gpu, &models, &ages, &jobs, &unchanged}) {
     if (!family->metric.empty()) families.push_back(std::move(*family));
   }
   return families;

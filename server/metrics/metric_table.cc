@@ -76,6 +76,10 @@ const std::vector<MetricRow>& MetricTable() {
        "gauge",
        {"kind"},
        "The budgets of haarflow_memory_bytes; absent without a bound."},
+      {"haarflow_gpu_memory_bytes",
+       "gauge",
+       {"device", "kind"},
+       "Memory of a GPU, free and used, other processes included; absent on CPUs and after the device has failed."},
 
       {"haarflow_jobs", "gauge", {"state"}, "Jobs of the job table, by state; absent without --jobs."},
       {"haarflow_job_unchanged_seconds",

@@ -1,6 +1,8 @@
 #include "server/registry/model_loader.h"
 
+#include <cstring>
 #include <map>
+#include <numeric>
 #include <set>
 #include <utility>
 #include <vector>
@@ -13,11 +15,15 @@
 namespace haarflow {
 namespace {
 
+bool SameBits(const std::vector<double>& a, const std::vector<double>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
+}
+
 // Copies draw the same bits: the parts of a stream may come from any of them.
 absl::Status CheckSameBits(const Proposals& a, const Proposals& b, int device_a, int device_b) {
-  if (a.field == b.field && a.log_q == b.log_q && a.action == b.action) return absl::OkStatus();
+  if (SameBits(a.field, b.field) && SameBits(a.log_q, b.log_q) && SameBits(a.action, b.action)) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("devices ", device_a, " and ", device_b,
-                                          " draw different bits of the same proposal; run a server for each"));
+                                          " draw different bits of the same proposals; run a server for each"));
 }
 
 }  // namespace
@@ -55,9 +61,11 @@ std::shared_ptr<const ModelFacts> ModelLoader::FactsOf(StoredModel stored) const
 absl::StatusOr<std::shared_ptr<const ServedModel>> ModelLoader::Make(StoredModel stored) const {
   const std::string what = absl::StrCat("loading ", stored.manifest.model, "/", stored.manifest.version);
   return Guarded(what, [&]() -> absl::StatusOr<std::shared_ptr<const ServedModel>> {
-    // One draw each, so that a model that cannot draw on a device is refused now, and the first stream finds it warm.
-    const std::vector<uint64_t> seed = {0};
-    const std::vector<uint64_t> index = {0};
+    // One draw each, so that a model that cannot draw on a device is refused now, and the first stream finds it warm;
+    // of a few proposals where copies are compared.
+    const std::vector<uint64_t> seed(copies_ > 1 ? 16 : 1);
+    std::vector<uint64_t> index(seed.size());
+    std::iota(index.begin(), index.end(), 0);
     std::map<int, std::shared_ptr<const Model>> models;
     Proposals first;
     for (const int device : devices_) {

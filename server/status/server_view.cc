@@ -50,6 +50,12 @@ ScrapeValues ServerView::Scrape() const {
   values.max_streams = limits.streams;
   values.memory["streams"] = {held.bytes, limits.bytes};
   values.memory["models"] = {parts_.manager->loaded_bytes(), parts_.manager->memory_budget()};
+  for (const Device& device : parts_.devices) {
+    uint64_t free = 0, total = 0;
+    if (parts_.kernels->device_memory == nullptr) break;
+    if (parts_.kernels->device_memory(device.number, &free, &total) != HF_OK) continue;
+    values.gpu_memory.push_back({device.ToString(), free, total - free});
+  }
   for (const v1::ModelState state :
        {v1::MODEL_STATE_READY, v1::MODEL_STATE_REFUSED, v1::MODEL_STATE_LOADING, v1::MODEL_STATE_UNLOADED}) {
     values.models[ModelStateName(state)] = 0;

@@ -6,7 +6,9 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
+#include "core/kernel/kernels.h"
 #include "haarflow/v1/sampler.pb.h"
 #include "server/jobs/job_service.h"
 #include "server/metrics/metrics.h"
@@ -26,6 +28,8 @@ class ServerView {
     JobService* jobs = nullptr;  // null: none are kept
     std::string store;           // its directory
     v1::ServerInfo info;
+    const hf_kernels* kernels = nullptr;
+    std::vector<Device> devices;  // of `kernels`
   };
   explicit ServerView(Parts parts) : parts_(std::move(parts)) {}
 

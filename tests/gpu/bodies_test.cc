@@ -2,13 +2,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/base/noise.h"
 #include "core/kernel/kernels.h"
 #include "fake/cuda_runtime.h"
+#include "flow_checks.h"
+#include "flow_handle.h"
 #include "random_flow.h"
 
 extern "C" const hf_kernels* haarflow_kernels(void);
@@ -221,6 +225,41 @@ TEST_F(Module, ThreadsShareAFlow) {
     });
   }
   for (std::thread& t : threads) t.join();
+}
+
+TEST_F(Module, DevicesDrawTheSameBits) {
+  const hf_u1_flow flow = flow_.view();
+  ExpectDevicesAgree(cuda_, 40, [&](int32_t device) {
+    return std::make_unique<FlowHandle>(cuda_, &kBeta, kLinks, [&](const hf_kernels& k, void** handle) {
+      return k.flow_create(&flow, device, handle);
+    });
+  });
+}
+
+TEST_F(Module, TheFakeRefusesWorkThatMixesDevices) {
+  fake_cuda::control.devices = 2;
+  void* memory = nullptr;
+  cudaStream_t stream = nullptr;
+  ASSERT_EQ(cudaMalloc(&memory, 64), cudaSuccess);
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  const auto launch = [&] {
+    cudaLaunchConfig_t config = {};
+    config.stream = stream;
+    return cudaLaunchKernelEx(
+        &config, +[](double* p) { *p = 1; }, static_cast<double*>(memory) + 7);
+  };
+  EXPECT_EQ(launch(), cudaSuccess);
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  EXPECT_EQ(launch(), cudaErrorInvalidResourceHandle) << "a stream of device 0";
+  cudaStream_t first = std::exchange(stream, nullptr);
+  EXPECT_EQ(launch(), cudaErrorIllegalAddress) << "memory of device 0";
+  EXPECT_EQ(cudaSetDevice(2), cudaErrorInvalidDevice);
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+  EXPECT_EQ(launch(), cudaSuccess);
+  cudaStreamSynchronize(first);
+  cudaStreamDestroy(first);
+  cudaFree(memory);
+  fake_cuda::control.devices = 1;
 }
 
 TEST_F(Module, TheCallersStreamIsUsed) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -163,6 +164,16 @@ TEST_F(LoopModule, ThreadsShareAFlow) {
   const LoopTablesOf tables(LoopCaseNamed("Su2Products"));
   const LoopHandle cuda(cuda_, tables);
   ExpectThreadsShare(cuda, 20, 3, 2);
+}
+
+TEST_F(LoopModule, DevicesDrawTheSameBits) {
+  const LoopTablesOf tables(LoopCaseNamed("Su3Products"));
+  const hf_loop_flow flow = tables.view();
+  ExpectDevicesAgree(cuda_, 8, [&](int32_t device) {
+    return std::make_unique<FlowHandle>(
+        cuda_, tables.couplings(), tables.field_size(),
+        [&](const hf_kernels& k, void** handle) { return k.loop_flow_create(&flow, device, handle); });
+  });
 }
 
 TEST_F(LoopModule, FaultsAreToldApart) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -185,6 +186,16 @@ TEST_F(ScalarModule, ThreadsShareAFlow) {
   const ScalarTablesOf tables(ScalarCaseNamed("BathL4x6"));
   const ScalarHandle cuda(cuda_, tables);
   ExpectThreadsShare(cuda, 50, 4, 3);
+}
+
+TEST_F(ScalarModule, DevicesDrawTheSameBits) {
+  const ScalarTablesOf tables(ScalarCaseNamed("L8x8"));
+  const hf_scalar_flow flow = tables.view();
+  ExpectDevicesAgree(cuda_, 20, [&](int32_t device) {
+    return std::make_unique<FlowHandle>(
+        cuda_, tables.couplings(), tables.field_size(),
+        [&](const hf_kernels& k, void** handle) { return k.scalar_flow_create(&flow, device, handle); });
+  });
 }
 
 TEST_F(ScalarModule, FaultsAreToldApart) {

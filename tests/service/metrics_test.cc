@@ -123,6 +123,7 @@ TEST(Metrics, ScrapeValuesComeFromTheSourceWhileThereIsOne) {
     values.max_streams = 7;
     values.memory["models"] = {1000, 0};
     values.memory["streams"] = {10, 20};
+    values.gpu_memory.push_back({"cuda:1", 30, 50});
     values.jobs.emplace();
     (*values.jobs)["PENDING"] = {2, 12.5};
     (*values.jobs)["FAILED"] = {3, std::nullopt};
@@ -133,6 +134,8 @@ TEST(Metrics, ScrapeValuesComeFromTheSourceWhileThereIsOne) {
   for (const char* line : {"haarflow_max_streams 7\n", "haarflow_memory_bytes{kind=\"models\"} 1000\n",
                            "haarflow_memory_budget_bytes{kind=\"streams\"} 20\n", "haarflow_jobs{state=\"FAILED\"} 3\n",
                            "haarflow_job_unchanged_seconds{state=\"PENDING\"} 12.5\n",
+                           "haarflow_gpu_memory_bytes{device=\"cuda:1\",kind=\"free\"} 30\n",
+                           "haarflow_gpu_memory_bytes{device=\"cuda:1\",kind=\"used\"} 50\n",
                            "haarflow_model_age_seconds{model=\"m\",version=\"4\"} 60\n", "haarflow_draining 0\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }

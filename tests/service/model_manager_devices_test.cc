@@ -42,7 +42,7 @@ int32_t Draw(const void* handle, int64_t n, const uint64_t* seed, const uint64_t
   if (counted.lost == on.device) return HF_DEVICE_LOST;
   ++counted.draws.at(on.device);
   const int32_t code = CpuKernels().flow_draw(on.flow, n, seed, index, couplings, field, log_q, action, stream);
-  if (counted.spoilt == on.device) log_q[0] = std::nextafter(log_q[0], 1e9);
+  if (counted.spoilt == on.device) log_q[n - 1] = std::nextafter(log_q[n - 1], 1e9);
   return code;
 }
 
@@ -83,15 +83,7 @@ class ModelManagerDevicesTest : public ModelManagerTest {
     options.batch.maximum = 64;
     return options;
   }
-  Collector Run(Scheduler* scheduler, uint64_t count) {
-    Collector collected;
-    auto task = Task(count);
-    Reader reader(task);
-    EXPECT_TRUE(scheduler->Submit(std::move(task)).ok());
-    while (auto message = reader.Read()) collected.Add(*message);
-    EXPECT_TRUE(reader.status().ok()) << reader.status();
-    return collected;
-  }
+  Collector Run(Scheduler* scheduler, uint64_t count) { return Collect(scheduler, Task(count)); }
 };
 
 TEST_F(ModelManagerDevicesTest, EveryDeviceHasACopyUntilTheModelGoes) {

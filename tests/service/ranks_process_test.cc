@@ -161,13 +161,13 @@ TEST_F(RanksTest, WhatRankZeroRefusesEndsAll) {
 }
 
 TEST_F(RanksTest, ALostRanksJobIsResumedByTheNextAttempt) {
-  PublishModel(256);  // not done before the rank is lost
+  PublishModel(1024);  // a job of seconds, of which a rank is lost after its first state
   StartServer({"--job-lease-seconds", "1"});
   const std::string id = Retune(Request("k", 2.5, 0.93, 60)).job_id();
   const std::vector<std::string> work = {"work", "--server", address_, "--state-seconds", "0", "--once"};
   {
     const auto first = Start(2, work);
-    ASSERT_TRUE(first->WaitForOutput("state uploaded", 6)) << first->output();
+    ASSERT_TRUE(first->WaitForOutput("state uploaded")) << first->output();
     ::kill(ProcessOf(*first, 1), SIGKILL);
     EXPECT_NE(first->Wait(), 0);
   }

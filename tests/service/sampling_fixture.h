@@ -18,6 +18,16 @@ namespace haarflow::testing {
 
 using Reader = BlockingReader<v1::SampleResponse>;
 
+// The whole stream.
+inline Collector Collect(Scheduler* scheduler, std::shared_ptr<SampleTask> task) {
+  Collector collected;
+  Reader reader(task);
+  EXPECT_TRUE(scheduler->Submit(std::move(task)).ok());
+  while (auto message = reader.Read()) collected.Add(*message);
+  EXPECT_TRUE(reader.status().ok()) << reader.status();
+  return collected;
+}
+
 class SamplingTest : public ::testing::Test {
  protected:
   SamplingTest() {
@@ -39,16 +49,7 @@ class SamplingTest : public ::testing::Test {
   absl::Status Refusal(const v1::SampleRequest& request) {
     return MakeSampleTask(registry_, request, options_).status();
   }
-  // The whole stream.
-  Collector Run(Scheduler* scheduler, const v1::SampleRequest& request) {
-    Collector collected;
-    auto task = Make(request);
-    Reader reader(task);
-    EXPECT_TRUE(scheduler->Submit(std::move(task)).ok());
-    while (auto message = reader.Read()) collected.Add(*message);
-    EXPECT_TRUE(reader.status().ok()) << reader.status();
-    return collected;
-  }
+  Collector Run(Scheduler* scheduler, const v1::SampleRequest& request) { return Collect(scheduler, Make(request)); }
   // Reads until `chunks` chunks have come, then goes away.
   void RunUntil(Scheduler* scheduler, const v1::SampleRequest& request, int chunks, Collector* collected) {
     auto task = Make(request);

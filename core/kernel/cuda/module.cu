@@ -63,6 +63,19 @@ int32_t CheckDevice(int32_t device) {
   return HF_OK;
 }
 
+int32_t DeviceMemory(int32_t device, uint64_t* free, uint64_t* total) {
+  return Guarded([&]() -> int32_t {
+    HF_TRY(CheckDevice(device));
+    DeviceScope scope(device);
+    HF_TRY(scope.Enter());
+    size_t free_bytes = 0, total_bytes = 0;
+    HF_CUDA(cudaMemGetInfo(&free_bytes, &total_bytes));
+    *free = free_bytes;
+    *total = total_bytes;
+    return HF_OK;
+  });
+}
+
 // make() gives the flow's program.
 template <class Make>
 int32_t Create(int32_t device, void** handle, const Make& make) {
@@ -160,8 +173,9 @@ int32_t Backward(int32_t map, int32_t pieces, int64_t n, const double* x, const 
 extern "C" __attribute__((visibility("default"))) const hf_kernels* haarflow_kernels(void) {
   namespace cuda = haarflow::isa_cuda;
   static const hf_kernels table = {
-      HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(), cuda::LastError, cuda::DeviceCount,
-      cuda::CreateU1,       cuda::CreateScalar, cuda::CreateLoop, nullptr,         cuda::Destroy,
-      cuda::Draw,           cuda::Density,      cuda::Forward,    cuda::Inverse,   cuda::Backward};
+      HAARFLOW_KERNELS_ABI, sizeof(hf_kernels), cuda::Numerics(),   cuda::LastError,  cuda::DeviceCount,
+      cuda::DeviceMemory,   cuda::CreateU1,     cuda::CreateScalar, cuda::CreateLoop, nullptr,
+      cuda::Destroy,        cuda::Draw,         cuda::Density,      cuda::Forward,    cuda::Inverse,
+      cuda::Backward};
   return &table;
 }
