@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
-# The batch scripts of deploy/slurm on a real cluster of one node: slurmctld, slurmd and munged of Debian on loopback, started and ended here.
+# The batch scripts of deploy/slurm on a real cluster of two nodes on this machine: slurmctld, two slurmd and munged of Debian on loopback,
+# started and ended here.
 # Submit the server, find its endpoint, draw; cancel; the time limit comes near: drain, requeue, another port; the chain that was under way ends as
-# the unbroken one, bit for bit; a job of the job table is trained; a model is trained by MPI, with a rank that is killed and a time limit on the way.
+# the unbroken one, bit for bit; a job of the job table is trained; a model is trained by MPI on both nodes, with
+# a rank that is killed and a time limit on the way.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 long_only
 need slurmctld slurmd munged sbatch openssl cmp
 [ "$(id -u)" -eq 0 ] || skip "slurmd wants root"
 
-say "a cluster of one node"
+say "a cluster of two nodes"
 chmod 755 "$work"
-mkdir "$work/munge" "$work/state" "$work/spool"
+nodes=(one two)
+mkdir "$work/munge" "$work/state" "${nodes[@]/#/$work/tmp.}"
 dd if=/dev/urandom of="$work/munge/key" bs=128 count=1 status=none
 chmod 400 "$work/munge/key"
 munged --force --foreground --socket="$work/munge/socket" --key-file="$work/munge/key" --log-file="$work/munge/munged.log" \
   --pid-file="$work/munge/pid" --seed-file="$work/munge/seed" >"$work/munged.log" 2>&1 &
 pids+=($!)
 host=$(hostname -s)
-read -r controller_port daemon_port < <(python3 -c '
+read -r controller_port first_port second_port < <(python3 -c '
 import socket
-s = [socket.socket() for _ in range(2)]
+s = [socket.socket() for _ in range(3)]
 for x in s: x.bind(("127.0.0.1", 0))
 print(*(x.getsockname()[1] for x in s))')
 # cred_expire: a requeued job waits for old credentials to die, 120 s by default.
@@ -27,7 +30,6 @@ cat >"$work/slurm.conf" <<CONF
 ClusterName=haarflow
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$controller_port
-SlurmdPort=$daemon_port
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -40,25 +42,29 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 StateSaveLocation=$work/state
-SlurmdSpoolDir=$work/spool
+SlurmdSpoolDir=$work/spool.%n
+TmpFS=$work/tmp.%n
 SlurmctldPidFile=$work/slurmctld.pid
-SlurmdPidFile=$work/slurmd.pid
+SlurmdPidFile=$work/slurmd.%n.pid
 SlurmctldLogFile=$work/slurmctld.log
-SlurmdLogFile=$work/slurmd.log
+SlurmdLogFile=$work/slurmd.%n.log
 KillWait=30
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
-PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+NodeName=one NodeHostname=$host NodeAddr=127.0.0.1 Port=$first_port CPUs=8 State=UNKNOWN
+NodeName=two NodeHostname=$host NodeAddr=127.0.0.1 Port=$second_port CPUs=8 State=UNKNOWN
+PartitionName=main Nodes=one,two Default=YES MaxTime=INFINITE State=UP
 CONF
 export SLURM_CONF=$work/slurm.conf
 until_true 10 "munged" test -S "$work/munge/socket"
 slurmctld -D >"$work/slurmctld.out.log" 2>&1 &
 pids+=($!)
-slurmd -D >"$work/slurmd.out.log" 2>&1 &
-pids+=($!)
+for node in "${nodes[@]}"; do
+  slurmd -D -N "$node" >"$work/slurmd.$node.out.log" 2>&1 &
+  pids+=($!)
+done
 at_end+=("scancel --quiet --user=root" "sleep 2")
 idle() { [ "$(sinfo -h -o %T)" = idle ]; }
-until_true 60 "the node" idle
+until_true 60 "the nodes" idle
 run sinfo
 
 export USER=root HAARFLOW_RUN=$work/run HAARFLOW_BIN=$bin HAARFLOW_STORE=$work/models HAARFLOW_JOBS=$work/jobs
@@ -75,12 +81,20 @@ submit() {
 }
 client=(haarflow --no-progress --server "file:$HAARFLOW_RUN/server.json" --tls-ca "$HAARFLOW_RUN/server.pem" --token-file "$HAARFLOW_RUN/token")
 
+# The server's time limit comes near.
+server_moves() {
+  local before
+  before=$(cat run/server.json)
+  run scancel --batch --signal=USR1 "$server"
+  until_true 90 "the server has another endpoint" sh -c "[ -e run/server.json ] && [ '$before' != \"\$(cat run/server.json)\" ]"
+  run cat "$HAARFLOW_RUN/server.json"
+}
+
 say "submit a server, find its endpoint, draw"
 submit --time=30 "$HAARFLOW_SLURM/server.sbatch"
 server=$job
 until_true 60 "endpoint" test -e "$HAARFLOW_RUN/server.json"
 run cat "$HAARFLOW_RUN/server.json"
-first=$(cat "$HAARFLOW_RUN/server.json")
 stat -c '%a %n' run run/token run/tokens | sed "s|^|  |"
 [ "$(stat -c %a run/token)" = 600 ] || fail "the token is not the user's alone"
 run "${client[@]}" healthcheck
@@ -91,9 +105,7 @@ say "the same chain as a job; the server's time limit comes near meanwhile"
 submit --time=10 "$HAARFLOW_SLURM/client.sbatch" u1-l8-b2 60000 7 broken.npy --observables plaquette
 chain=$job
 until_true 60 "the chain has begun" test -s broken.npy.part
-run scancel --batch --signal=USR1 "$server"
-until_true 90 "the server has another endpoint" sh -c "[ -e run/server.json ] && [ '$first' != \"\$(cat run/server.json)\" ]"
-run cat "$HAARFLOW_RUN/server.json"
+server_moves
 run squeue -o '%.6i %.16j %.9T %.10M'
 run scontrol show job "$server" | grep -E 'JobState|Restarts'
 until_true 180 "the chain" gone "$chain"
@@ -113,9 +125,11 @@ tail -n 15 "haarflow-sample.$chain.out"
 grep -q '^reliable' "haarflow-sample.$chain.out" || fail "the requeued client did not end"
 [ -e long.h5 ] || fail "no file"
 
-say "a trainer takes a job"
+say "a trainer follows its server to another port, and takes a job"
 submit --time=20 --cpus-per-task=1 "$HAARFLOW_SLURM/trainer.sbatch"
 trainer=$job
+until_true 60 "a trainer" grep -q "waiting for jobs" "haarflow-trainer.$trainer.out"
+server_moves
 run "${client[@]}" retune phi4-l6-e1 --set lambda=6.9 --ess 0.5 --budget 20 --watch | tail -n 12
 
 say "the trainer's time limit comes near: it gives the job back, is requeued, and goes on from its state"
@@ -124,7 +138,7 @@ in_state() { job_state | grep -qE "$1"; }
 run "${client[@]}" retune phi4-l16 --set lambda=5.2 --ess 0.9 --budget 300 | tee retune.txt
 retuning=$(sed -n 's/^job *//p' retune.txt)
 until_true 60 "the job runs" in_state RUNNING
-sleep 15
+sleep 3 # of 14 at least
 run scancel --batch --signal=USR1 "$trainer"
 until_true 60 "requeued" sh -c "scontrol show job $trainer | grep -q Restarts=1"
 until_true 420 "the job" in_state 'SUCCEEDED|FAILED'
@@ -136,11 +150,11 @@ until_true 60 "the trainer" gone "$trainer"
 cat haarflow-trainer.*.out
 
 if srun --mpi=list 2>&1 | grep -q pmix && [ -e "$build_dir/lib/libhaarflow_mpi.so" ]; then
-  say "one model by two ranks: a rank is killed, the time limit comes near, and the model is that of one process"
+  say "one model by two nodes: a rank is killed, the time limit comes near, and the model is that of one process"
   sed -e 's/^name: .*/name: "ranks"/' -e 's/\bsteps: 2500/steps: 1200/' "$source_dir/deploy/specs/phi4-l6-e1.txtpb" >ranks.txtpb
   mkdir alone together
   run haarflow-trainer train ranks.txtpb --store alone --threads 1 | tee alone.txt
-  HAARFLOW_STORE=$work/together submit --time=20 --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 "$HAARFLOW_SLURM/train.sbatch" "$PWD/ranks.txtpb" \
+  HAARFLOW_STORE=$work/together submit --time=20 --nodes=2 --cpus-per-task=1 "$HAARFLOW_SLURM/train.sbatch" "$PWD/ranks.txtpb" \
     --save-seconds 1
   training=$job
   saved() { [ -s together/.training-ranks.safetensors ]; }
@@ -158,8 +172,8 @@ if srun --mpi=list 2>&1 | grep -q pmix && [ -e "$build_dir/lib/libhaarflow_mpi.s
   [ -n "$(digest alone.txt)" ] && [ "$(digest alone.txt)" = "$(digest "haarflow-train.$training.out")" ] || fail "the model is another one"
   echo "the same model as of one process: $(digest alone.txt)"
 
-  say "a trainer of two ranks takes a job"
-  HAARFLOW_TOGETHER=1 submit --time=20 --ntasks-per-node=2 --cpus-per-task=1 "$HAARFLOW_SLURM/trainer.sbatch"
+  say "a trainer of two nodes takes a job"
+  HAARFLOW_TOGETHER=1 submit --time=20 --nodes=2 --cpus-per-task=1 "$HAARFLOW_SLURM/trainer.sbatch"
   trainer=$job
   run "${client[@]}" retune phi4-l6-e1 --set lambda=6.8 --ess 0.5 --budget 20 --watch | tail -n 12
   run scancel "$trainer"
