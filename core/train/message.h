@@ -61,7 +61,7 @@ class Unpacker {
       return {};
     }
     std::vector<double> values(n);
-    std::memcpy(values.data(), bytes_.data() + at_, n * sizeof(double));
+    if (n > 0) std::memcpy(values.data(), bytes_.data() + at_, n * sizeof(double));
     at_ += n * sizeof(double);
     return values;
   }
